@@ -1,0 +1,1 @@
+"""The HTTP functions, one small Flask app each."""

@@ -1,0 +1,1 @@
+"""The local stand-in for a cloud: router, gateway, initialisation of the stores."""

@@ -1,0 +1,1 @@
+"""The library that functions and batch share; imports point downward only."""
