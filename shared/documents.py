@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, computed_field
 from uuid_utils.compat import uuid7
 
 from shared.ct.passport import Passport
@@ -23,12 +23,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """A UTC moment as fixed-width ISO 8601."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 #: a UTC moment, written as fixed-width ISO 8601 so that text order is time order in every store
-Moment = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
+Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
 
 
 class Document(BaseModel):
@@ -157,6 +158,12 @@ class Job(Document):
     error: Notice | None = None
     request_id: str = ""
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def live(self) -> bool:
+        """Whether it still waits or runs: the stores hold ``key`` unique among live jobs."""
+        return self.state in ("queued", "running")
+
 
 class Upload(Document):
     """A two-step upload that is under way."""
@@ -182,6 +189,8 @@ class Remembered(Document):
     request_hash: str
     status: int = 0
     body: dict[str, Any] = {}
+    #: the patient or scan that the answer is about: the memory goes with it
+    subject_id: str = ""
     expires_at: Moment = Field(default_factory=utc_now)
 
 

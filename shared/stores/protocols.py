@@ -75,8 +75,10 @@ class DocumentStore(Protocol):
     def count(self, kind: type[Document], where: Filter | None = None, *, text: str = "") -> int:
         """How many match."""
 
-    def count_by(self, kind: type[Document], field: str, values: Sequence[str]) -> dict[str, int]:
-        """How many documents have each of ``values`` in ``field``."""
+    def count_by(
+        self, kind: type[Document], field: str, values: Sequence[str], where: Filter | None = None
+    ) -> dict[str, int]:
+        """How many documents that match ``where`` have each of ``values`` in ``field``; 0 where none."""
 
     def close(self) -> None:
         """Give back connections."""
@@ -117,6 +119,9 @@ class BlobStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """Every blob under a prefix, in order of key."""
+
+    def children(self, prefix: str) -> Iterator[str]:
+        """Names directly under a prefix that ends with ``/``, one for each "folder" however full it is."""
 
     def delete(self, key: str) -> None:
         """Remove; a missing key is no error."""

@@ -1,0 +1,242 @@
+"""Documents in one SQLite file (WAL): a JSON body per row, its looked-up fields as indexed columns."""
+
+from __future__ import annotations
+
+import fcntl
+import queue
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shared.documents import DOCUMENTS, Document, utc_now
+from shared.stores.process import PerProcess
+from shared.stores.protocols import (
+    Duplicate,
+    Filter,
+    Sort,
+    StorageFull,
+    StoreUnavailable,
+    VersionConflict,
+)
+from shared.stores.schema import SCHEMA, SEARCH, Index, check_fields, fold, search_words, stored_value
+
+D = TypeVar("D", bound=Document)
+
+
+class SqliteDocuments:
+    """A `DocumentStore` in a file.
+
+    Parameters
+    ----------
+    path : Path
+        The database file; its folder is made when missing.
+    timeout_s : float
+        How long to wait for another writer before `StoreUnavailable`.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = 10.0) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        # one connection serves one call at a time, so there are as many as calls at once
+        self._idle = PerProcess[queue.LifoQueue[sqlite3.Connection]](queue.LifoQueue)
+
+    def ensure_schema(self) -> None:
+        """See `DocumentStore`."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self._path.with_suffix(".lock")
+        # the switch to WAL does not wait for others that switch too, so they queue at a lock of our own
+        with lock.open("w") as lock_file, self._connection() as db:
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                for kind in DOCUMENTS:
+                    for statement in _schema_statements(db, kind):
+                        db.execute(statement)
+                db.execute("COMMIT")
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+
+    def ping(self) -> None:
+        """See `DocumentStore`."""
+        with self._connection() as db:
+            db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+
+    def insert(self, document: Document) -> None:
+        """See `DocumentStore`."""
+        with self._connection() as db:
+            db.execute(
+                f"INSERT INTO {document.collection} (id, version, body, {SEARCH}) VALUES (?, ?, ?, ?)",  # noqa: S608
+                (document.id, document.version, document.model_dump_json(), search_words(document)),
+            )
+
+    def get(self, kind: type[D], doc_id: str) -> D | None:
+        """See `DocumentStore`."""
+        with self._connection() as db:
+            row = db.execute(f"SELECT body FROM {kind.collection} WHERE id = ?", (doc_id,)).fetchone()  # noqa: S608
+        return None if row is None else kind.model_validate_json(row[0])
+
+    def replace(self, document: D) -> D:
+        """See `DocumentStore`."""
+        new = document.model_copy(update={"version": document.version + 1, "updated_at": utc_now()})
+        with self._connection() as db:
+            written = db.execute(
+                f"UPDATE {new.collection} SET version = ?, body = ?, {SEARCH} = ? "  # noqa: S608
+                "WHERE id = ? AND version = ?",
+                (new.version, new.model_dump_json(), search_words(new), new.id, document.version),
+            ).rowcount
+        if not written:
+            raise VersionConflict(f"{new.collection}/{new.id} is not at version {document.version}")
+        return new
+
+    def delete(self, kind: type[Document], doc_id: str) -> bool:
+        """See `DocumentStore`."""
+        with self._connection() as db:
+            return db.execute(f"DELETE FROM {kind.collection} WHERE id = ?", (doc_id,)).rowcount > 0  # noqa: S608
+
+    def find(
+        self,
+        kind: type[D],
+        where: Filter | None = None,
+        *,
+        text: str = "",
+        sort: Sort = (),
+        limit: int = 20,
+        offset: int = 0,
+    ) -> list[D]:
+        """See `DocumentStore`."""
+        condition, values = _condition(kind, where, text)
+        with self._connection() as db:
+            rows = db.execute(
+                f"SELECT body FROM {kind.collection} WHERE {condition} "  # noqa: S608
+                f"ORDER BY {_order(kind, sort)} LIMIT ? OFFSET ?",
+                (*values, limit, offset),
+            ).fetchall()
+        return [kind.model_validate_json(row[0]) for row in rows]
+
+    def count(self, kind: type[Document], where: Filter | None = None, *, text: str = "") -> int:
+        """See `DocumentStore`."""
+        condition, values = _condition(kind, where, text)
+        with self._connection() as db:
+            row = db.execute(
+                f"SELECT count(*) FROM {kind.collection} WHERE {condition}",  # noqa: S608
+                values,
+            ).fetchone()
+        return int(row[0])
+
+    def count_by(
+        self, kind: type[Document], field: str, values: Sequence[str], where: Filter | None = None
+    ) -> dict[str, int]:
+        """See `DocumentStore`."""
+        condition, params = _condition(kind, {**(where or {}), field: list(values)}, "")
+        column = _column(field)
+        with self._connection() as db:
+            rows = db.execute(
+                f"SELECT {column}, count(*) FROM {kind.collection} WHERE {condition} GROUP BY {column}",  # noqa: S608
+                params,
+            ).fetchall()
+        return dict.fromkeys(values, 0) | {str(name): int(number) for name, number in rows}
+
+    def close(self) -> None:
+        """See `DocumentStore`."""
+        idle = self._idle.take()
+        while idle is not None and not idle.empty():
+            idle.get_nowait().close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one call; SQLite's errors leave it as the store's."""
+        idle = self._idle.get()
+        try:
+            try:
+                db = idle.get_nowait()
+            except queue.Empty:
+                db = self._connect()
+            try:
+                yield db
+            finally:
+                idle.put(db)
+        except sqlite3.IntegrityError as error:
+            raise Duplicate(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname == "SQLITE_FULL":
+                raise StorageFull(str(error)) from error
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False
+        )
+        # FULL: a commit that was answered survives a power cut, so blobs are never deleted before their mark
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+
+def _schema_statements(db: sqlite3.Connection, kind: type[Document]) -> Iterator[str]:
+    """What is missing in a collection's table: the table, columns, indexes."""
+    name = kind.collection
+    yield (
+        f"CREATE TABLE IF NOT EXISTS {name} (id TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, "
+        f"body TEXT NOT NULL, {SEARCH} TEXT NOT NULL)"
+    )
+    present = {row[1] for row in db.execute(f"PRAGMA table_xinfo({name})")}
+    needed = [field for index in SCHEMA[kind].indexes for field in (*index.fields, index.only) if field]
+    for field in dict.fromkeys(needed):
+        if field not in present:
+            # computed where it is read, stored only in the indexes: a new one can be added at any time
+            yield (
+                f"ALTER TABLE {name} ADD COLUMN {field} "
+                f"GENERATED ALWAYS AS (json_extract(body, '$.{field}')) VIRTUAL"
+            )
+    for index in SCHEMA[kind].indexes:
+        yield _index_statement(name, index)
+
+
+def _index_statement(table: str, index: Index) -> str:
+    unique = "UNIQUE " if index.unique else ""
+    only = f" WHERE {index.only} = 1" if index.only else ""
+    columns = ", ".join(index.fields)
+    return f"CREATE {unique}INDEX IF NOT EXISTS {table}_{index.name} ON {table} ({columns}){only}"
+
+
+#: fields with a column of their own; any other is read out of the body
+_COLUMNS = {"id", "version"} | {
+    field for table in SCHEMA.values() for index in table.indexes for field in index.fields
+}
+
+
+def _column(field: str) -> str:
+    return field if field in _COLUMNS else f"json_extract(body, '$.{field}')"
+
+
+def _condition(kind: type[Document], where: Filter | None, text: str) -> tuple[str, list[Any]]:
+    """A WHERE clause and its parameters."""
+    where = where or {}
+    check_fields(kind, where)
+    terms = ["1"]
+    params: list[Any] = []
+    for field, value in where.items():
+        column = _column(field)
+        if value is None:
+            terms.append(f"{column} IS NULL")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            terms.append(f"{column} IN ({', '.join('?' * len(value))})")
+            params.extend(stored_value(one) for one in value)
+        else:
+            terms.append(f"{column} = ?")
+            params.append(stored_value(value))
+    for word in fold(text).split():
+        terms.append(f"instr({SEARCH}, ?) > 0")
+        params.append(word)
+    return " AND ".join(terms), params
+
+
+def _order(kind: type[Document], sort: Sort) -> str:
+    """An ORDER BY clause; the id goes in the direction of the last key, so that one index serves it."""
+    check_fields(kind, (field for field, _ in sort))
+    keys = [(_column(field), direction) for field, direction in sort]
+    keys.append(("id", sort[-1][1] if sort else "asc"))
+    return ", ".join(f"{column} {'DESC' if direction == 'desc' else 'ASC'}" for column, direction in keys)
