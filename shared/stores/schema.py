@@ -70,8 +70,14 @@ SCHEMA: dict[type[Document], Table] = {
             Index(("scan_id", "created_at", "id")),
         ),
     ),
-    Upload: Table(indexes=(Index(("expires_at", "id")), Index(("patient_id", "id")))),
-    Remembered: Table(indexes=(Index(("expires_at", "id")),)),
+    Upload: Table(
+        indexes=(
+            Index(("expires_at", "id")),
+            Index(("patient_id", "id")),
+            Index(("scan_id", "id")),
+        ),
+    ),
+    Remembered: Table(indexes=(Index(("expires_at", "id")), Index(("subject_id", "id")))),
 }
 
 
