@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -438,6 +438,13 @@ class CodedError(Exception):
             raise KeyError(f"unknown reason code {code!r}")
         self.notice = Notice(code=code, params=params)
         super().__init__(f"{code}: {self.notice.text('en')}")
+
+    @classmethod
+    def of(cls, notice: Notice) -> Self:
+        """The error that says what ``notice`` says."""
+        error = cls(notice.code)
+        error.notice = notice
+        return error
 
     @property
     def code(self) -> str:
