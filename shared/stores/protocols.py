@@ -106,7 +106,11 @@ class BlobStore(Protocol):
     def put(
         self, key: str, data: bytes | BinaryIO, *, content_type: str = "application/octet-stream"
     ) -> BlobInfo:
-        """Store bytes or a stream (read in pieces, never whole in memory)."""
+        """Store bytes or a stream (read in pieces, never whole in memory).
+
+        When the stream raises, so does this, and the former content stays. Raises `BlobMissing` when
+        somebody deletes the blob at the same moment.
+        """
 
     def get(self, key: str) -> bytes:
         """All bytes; raises `BlobMissing`."""
@@ -118,10 +122,13 @@ class BlobStore(Protocol):
         """Size and tag; raises `BlobMissing`."""
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
-        """Every blob under a prefix, in order of key."""
+        """Every blob under a prefix; those of one "folder" in order of key."""
 
     def children(self, prefix: str) -> Iterator[str]:
-        """Names directly under a prefix that ends with ``/``, one for each "folder" however full it is."""
+        """Names directly under a prefix that ends with ``/``, one for each "folder" however full it is.
+
+        One that was just emptied may still be named for a while.
+        """
 
     def delete(self, key: str) -> None:
         """Remove; a missing key is no error."""
