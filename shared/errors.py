@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 Lang = Literal["ru", "en"]
+LANGS: tuple[Lang, ...] = ("ru", "en")
 #: ``refusal`` ends a study without a verdict; ``warning`` stands beside one; ``problem`` ends a request.
 Kind = Literal["refusal", "warning", "problem"]
 Param = str | int | float
@@ -365,6 +366,13 @@ REASONS: Mapping[str, Reason] = {
         "Повторите через несколько секунд",
         "Try again in a few seconds",
     ),
+    "job_cancelled": _problem(
+        409,
+        "Анализ отменён",
+        "The analysis was cancelled",
+        "Запустите анализ снова",
+        "Run the analysis again",
+    ),
     "job_not_cancellable": _problem(409, "Задание уже завершено", "The job has already ended"),
     "queue_full": _problem(
         429, "Очередь заполнена", "The queue is full", "Повторите позже", "Try again later"
@@ -382,6 +390,20 @@ REASONS: Mapping[str, Reason] = {
         "The store is not available",
         "Повторите позже",
         "Try again later",
+    ),
+    "service_unavailable": _problem(
+        503,
+        "Эта часть сервиса сейчас недоступна",
+        "This part of the service is not available now",
+        "Повторите через минуту",
+        "Try again in a minute",
+    ),
+    "model_unavailable": _problem(
+        503,
+        "Модель недоступна: {what}",
+        "The model is not available: {what}",
+        "Сообщите администратору",
+        "Tell the administrator",
     ),
     "storage_full": _problem(
         507,

@@ -171,6 +171,10 @@ class Jobs:
             lease_until=None,
         )
 
+    def abandon(self, job: Job) -> Job:
+        """End this attempt without an answer: the job can be taken over at once. Raises `JobLost`."""
+        return self._owned(job, "renew", lease_until=self._clock())
+
     def finish(self, job: Job, state: Literal["done", "failed"], error: Notice | None = None) -> Job:
         """End the job; write the scan before, so that an ended job has nothing left to say.
 

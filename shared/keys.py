@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+#: the first parts of all keys
+SCANS, UPLOADS, INCOMING, WORKERS = "scans/", "uploads/", "incoming/", "workers/"
+
+
 def scan_prefix(scan_id: str) -> str:
     """Everything that belongs to a scan lies under this prefix."""
     return f"scans/{scan_id}/"
@@ -26,6 +30,11 @@ def volume_geometry(scan_id: str) -> str:
 def volume_block(scan_id: str, block: int) -> str:
     """One gzipped block of int16 HU slices."""
     return f"scans/{scan_id}/volume/{block:04d}.gz"
+
+
+def analyses_prefix(scan_id: str) -> str:
+    """All analyses of a scan."""
+    return f"scans/{scan_id}/analyses/"
 
 
 def analysis_prefix(scan_id: str, analysis_id: str) -> str:
@@ -52,6 +61,11 @@ def upload_prefix(upload_id: str) -> str:
 def upload_part(upload_id: str, number: int) -> str:
     """One part; numbers count from 1."""
     return f"uploads/{upload_id}/{number:05d}"
+
+
+def worker_note(worker_id: str) -> str:
+    """What a living worker says about itself."""
+    return f"workers/{worker_id}.json"
 
 
 def incoming(name: str) -> str:

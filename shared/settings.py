@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs; cuda refuses to start without a GPU."
     )
+    model_dir: str = Field("", description="Folder of the model; empty means the one that is shipped.")
     threads: int = Field(0, description="Threads of the model; 0 means one per core.")
     analyse_on_upload: bool = Field(False, description="Start the analysis right after an upload.")
     sweep_s: int = Field(300, description="Seconds between sweeps of what a crash left behind.")
@@ -61,9 +63,15 @@ class Settings(BaseSettings):
     analyze_wait_s: int = Field(
         300, description="Longest wait of a synchronous analysis, seconds; then 504 with the job's address."
     )
+    web_threads: int = Field(32, description="Requests that one process answers at the same time.")
     default_lang: Literal["ru", "en"] = Field("ru", description="Language where a client names none.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level.")
     no_auth: bool = Field(False, description="No sign-in; allowed on loopback only.")
+
+
+def scratch_folder(settings: Settings) -> Path:
+    """Folder of temporary files: beside the blobs when these lie in a folder, else the system's."""
+    return settings.data_dir / "tmp" if settings.blobs == "folder" else Path(gettempdir())
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from shared.ct.archive import check_upload
+from shared.ct.archive import Limits, check_upload
 from shared.errors import Problem
 from shared.settings import Settings
 from shared.web.app import Context
@@ -69,7 +69,8 @@ def check_source(file: BinaryIO, settings: Settings) -> str:
         When the file can be no study.
     """
     file.seek(0)
-    check_upload(file, settings_limits(settings))
+    limits = Limits(max_entries=settings.max_entries, max_unpacked_bytes=settings.max_unpacked_mb * 10**6)
+    check_upload(file, limits)
     file.seek(0)
     head = file.read(132)
     file.seek(0)

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 
 from shared.errors import Notice
 from shared.jobs import Jobs
-from shared.settings import Settings
+from shared.settings import Settings, scratch_folder
 from shared.settings import settings as process_settings
 from shared.stores import open_blobs, open_documents
 from shared.stores.protocols import BlobStore, DocumentStore, StoreUnavailable
@@ -73,7 +73,13 @@ class Context:
     @property
     def scratch(self) -> Path:
         """Folder of temporary files."""
-        return self.settings.data_dir / "tmp"
+        return scratch_folder(self.settings)
+
+
+@lru_cache(maxsize=8)
+def context_of(settings: Settings) -> Context:
+    """One context for all apps of a process with these settings: they share connections."""
+    return Context(settings)
 
 
 def ctx() -> Context:
@@ -84,7 +90,12 @@ def ctx() -> Context:
 
 
 def make_app(
-    name: str, title: str, settings: Settings | None = None, *, checks: Iterable[Check] = ()
+    name: str,
+    title: str,
+    settings: Settings | None = None,
+    *,
+    checks: Iterable[Check] = (),
+    document: Callable[[], dict[str, Any]] | None = None,
 ) -> OpenAPI:
     """An app with everything that all functions share; the caller registers its routes.
 
@@ -98,6 +109,8 @@ def make_app(
         Taken from the environment when None.
     checks
         More that ``/readyz`` asks, beside both stores.
+    document
+        Makes the OpenAPI document; the app's own by default.
     """
     settings = settings or process_settings()
     configure_logs(settings.log_level)
@@ -114,12 +127,13 @@ def make_app(
     app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    context = app.extensions["ct"] = Context(settings)
+    context = app.extensions["ct"] = context_of(settings)
+    app.extensions["ct_checks"] = list(checks)
     app.wsgi_app = single_slashes(app.wsgi_app)  # type: ignore[method-assign, assignment]
     register_problems(app)
     _register_request_hooks(app, name)
-    _register_probes(app, name, context, list(checks))
-    register_docs(app, title, lambda: app.api_doc)
+    _register_probes(app, name, context, app.extensions["ct_checks"])
+    register_docs(app, title, document or (lambda: app.api_doc))
     return app
 
 

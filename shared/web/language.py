@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
-
 from flask import current_app, has_request_context, request
 
-from shared.errors import Lang
-
-LANGS: tuple[str, ...] = get_args(Lang)
+from shared.errors import LANGS, Lang
 
 
 def request_lang() -> Lang:
@@ -17,6 +13,7 @@ def request_lang() -> Lang:
         return "en"
     named = request.args.get("lang", "")
     if named in LANGS:
-        return cast(Lang, named)
+        return named
     default = current_app.config.get("DEFAULT_LANG", "ru")
-    return cast(Lang, request.accept_languages.best_match(LANGS, default) or default)
+    best = request.accept_languages.best_match(LANGS, default)
+    return "en" if best == "en" else "ru"

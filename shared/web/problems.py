@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, abort, g, request
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -19,6 +19,7 @@ from shared.errors import REASONS, CodedError, Lang, Notice, Problem
 from shared.stores.protocols import StorageFull, StoreUnavailable, VersionConflict
 from shared.web.language import request_lang
 
+M = TypeVar("M", bound=BaseModel)
 log = structlog.get_logger(__name__)
 
 #: what an HTTP error raised by Flask itself means in our table
@@ -100,6 +101,14 @@ def validation_response(error: ValidationError) -> Response:
     if request.get_json(silent=True) is None:
         return problem_response(Notice(code="bad_request", params={"what": "JSON"}))
     return problem_response(Notice(code="invalid_fields"), fields=fields)
+
+
+def json_body(model: type[M]) -> M:
+    """The JSON body as ``model``, for routes that take other bodies too; ends the request otherwise."""
+    try:
+        return model.model_validate(request.get_json(silent=True))
+    except ValidationError as error:
+        abort(validation_response(error))
 
 
 def register_problems(app: Flask) -> None:
