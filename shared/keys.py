@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 #: the first parts of all keys
 SCANS, UPLOADS, INCOMING, WORKERS = "scans/", "uploads/", "incoming/", "workers/"
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import count, islice
+from typing import TypeVar
 
 import structlog
 
@@ -23,6 +24,7 @@ from shared.lifecycle import Stores, each, remove_patient, remove_scan, remove_u
 from shared.settings import Settings, scratch_folder
 
 log = structlog.get_logger(__name__)
+E = TypeVar("E", Upload, Remembered)
 
 #: seconds between two notes of a living worker
 WORKER_NOTE_S = 20.0
@@ -108,22 +110,14 @@ class _Sweep:
                 self.swept.temporary += 1
 
     def _uploads(self) -> None:
-        expired = True
-        while expired:
-            oldest = self.documents.find(Upload, sort=[("expires_at", "asc")], limit=_BATCH)
-            expired = [upload for upload in oldest if upload.expires_at < self.old]
-            for upload in expired:
-                remove_upload(self.stores, upload.id)
-            self.swept.uploads += len(expired)
+        for upload in self._expired(Upload, self.old):
+            remove_upload(self.stores, upload.id)
+            self.swept.uploads += 1
 
     def _remembered(self) -> None:
-        expired = True
-        while expired:
-            oldest = self.documents.find(Remembered, sort=[("expires_at", "asc")], limit=_BATCH)
-            expired = [memory for memory in oldest if memory.expires_at < self.now]
-            for memory in expired:
-                self.documents.delete(Remembered, memory.id)
-            self.swept.documents += len(expired)
+        for memory in self._expired(Remembered, self.now):
+            self.documents.delete(Remembered, memory.id)
+            self.swept.documents += 1
 
     def _patientless_scans(self) -> None:
         for patient_id in self._unknown(Patient, self.documents.values(Scan, "patient_id")):
@@ -141,9 +135,12 @@ class _Sweep:
                         self.swept.documents += 1
 
     def _orphan_blobs(self) -> None:
-        for prefix, kind in ((keys.SCANS, Scan), (keys.UPLOADS, Upload)):
-            for name in self._unknown(kind, self.blobs.children(prefix)):
-                self._remove_blobs(f"{prefix}{name}/", self.old)
+        scanless = self._unknown(Scan, self.blobs.children(keys.SCANS))
+        # a large upload that is being completed has its blob long before its scan
+        for scan_id in self._unknown(Upload, scanless, field="scan_id"):
+            self._remove_blobs(keys.scan_prefix(scan_id), self.old)
+        for upload_id in self._unknown(Upload, self.blobs.children(keys.UPLOADS)):
+            self._remove_blobs(keys.upload_prefix(upload_id), self.old)
 
     def _orphan_analyses(self) -> None:
         """Blobs of attempts that ended before their document was written."""
@@ -186,11 +183,20 @@ class _Sweep:
                     shutil.rmtree(path, ignore_errors=True)
                     self.swept.folders += 1
 
-    def _unknown(self, kind: type[Document], ids: Iterable[str]) -> Iterator[str]:
+    def _expired(self, kind: type[E], before: datetime) -> Iterator[E]:
+        """Documents that ran out; each has to be deleted before the next is asked for."""
+        while True:
+            oldest = self.documents.find(kind, sort=[("expires_at", "asc")], limit=_BATCH)
+            expired = [document for document in oldest if document.expires_at < before]
+            yield from expired
+            if len(expired) < _BATCH:
+                return
+
+    def _unknown(self, kind: type[Document], ids: Iterable[str], field: str = "id") -> Iterator[str]:
         """Those ids that no document of this kind has."""
         remaining = iter(ids)
         while batch := list(islice(remaining, _BATCH)):
-            known = self.documents.count_by(kind, "id", batch)
+            known = self.documents.count_by(kind, field, batch)
             yield from (one for one in batch if not known[one])
 
     def _changed_lately(self) -> Iterator[Scan]:

@@ -15,7 +15,7 @@ from pymongo.write_concern import WriteConcern
 from shared.documents import DOCUMENTS, Document, utc_now
 from shared.stores.process import PerProcess
 from shared.stores.protocols import Duplicate, Filter, Sort, StorageFull, StoreUnavailable, VersionConflict
-from shared.stores.schema import SCHEMA, SEARCH, Index, check_fields, fold, search_words, stored_value
+from shared.stores.schema import PAGE, SCHEMA, SEARCH, Index, check_fields, fold, search_words, stored_value
 
 D = TypeVar("D", bound=Document)
 Raw = dict[str, Any]
@@ -122,6 +122,25 @@ class MongoDocuments:
                 [{"$match": query}, {"$group": {"_id": f"${_name(field)}", "n": {"$sum": 1}}}]
             )
             return dict.fromkeys(values, 0) | {group["_id"]: int(group["n"]) for group in groups}
+
+    def values(self, kind: type[Document], field: str) -> Iterator[str]:
+        """See `DocumentStore`."""
+        check_fields(kind, [field])
+        name, last = _name(field), ""
+        while True:
+            with self._collection(kind) as collection:
+                found = collection.find(
+                    {name: {"$gt": last}},
+                    {name: 1, "_id": int(name == "_id")},
+                    sort=[(name, ASCENDING)],
+                    limit=PAGE,
+                )
+                page = [str(raw[name]) for raw in found]
+            # a page may end amid equal values: the next one begins after them
+            yield from dict.fromkeys(page)
+            if len(page) < PAGE:
+                return
+            last = page[-1]
 
     def close(self) -> None:
         """See `DocumentStore`."""

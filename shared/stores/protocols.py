@@ -80,6 +80,9 @@ class DocumentStore(Protocol):
     ) -> dict[str, int]:
         """How many documents that match ``where`` have each of ``values`` in ``field``; 0 where none."""
 
+    def values(self, kind: type[Document], field: str) -> Iterator[str]:
+        """Every value of an indexed text field once, in order, read from the index a page at a time."""
+
     def close(self) -> None:
         """Give back connections."""
 

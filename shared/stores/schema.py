@@ -34,6 +34,8 @@ class Table:
 
 #: the column (SQLite) or field (MongoDB) that holds the folded words of the searched fields
 SEARCH = "search"
+#: how many values `DocumentStore.values` reads at a time
+PAGE = 1000
 
 
 def _lists(*by: str, also: tuple[str, ...]) -> tuple[Index, ...]:

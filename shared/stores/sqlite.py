@@ -20,7 +20,7 @@ from shared.stores.protocols import (
     StoreUnavailable,
     VersionConflict,
 )
-from shared.stores.schema import SCHEMA, SEARCH, Index, check_fields, fold, search_words, stored_value
+from shared.stores.schema import PAGE, SCHEMA, SEARCH, Index, check_fields, fold, search_words, stored_value
 
 D = TypeVar("D", bound=Document)
 
@@ -139,6 +139,21 @@ class SqliteDocuments:
                 params,
             ).fetchall()
         return dict.fromkeys(values, 0) | {str(name): int(number) for name, number in rows}
+
+    def values(self, kind: type[Document], field: str) -> Iterator[str]:
+        """See `DocumentStore`."""
+        check_fields(kind, [field])
+        query = (
+            f"SELECT DISTINCT {field} FROM {kind.collection} WHERE {field} > ? ORDER BY {field} LIMIT {PAGE}"  # noqa: S608
+        )
+        last = ""
+        while True:
+            with self._connection() as db:
+                page = [str(row[0]) for row in db.execute(query, (last,))]
+            yield from page
+            if len(page) < PAGE:
+                return
+            last = page[-1]
 
     def close(self) -> None:
         """See `DocumentStore`."""

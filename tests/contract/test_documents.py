@@ -316,3 +316,16 @@ def test_a_mongo_that_is_away_is_reported_in_time() -> None:
     with pytest.raises(StoreUnavailable):
         store.get(Patient, "x")
     store.close()
+
+
+def test_the_values_of_a_field_come_once_and_in_order_across_pages(
+    documents: DocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sqlite", "mongo"):
+        monkeypatch.setattr(f"shared.stores.{module}.PAGE", 3)
+    expected = [f"p{number}" for number in range(7)]
+    for number in (5, 1, 6, 0, 2, 4, 3, 1, 1, 1, 1, 6):
+        documents.insert(Scan(patient_id=f"p{number}"))
+    documents.insert(Scan(patient_id=None))
+    assert list(documents.values(Scan, "patient_id")) == expected
+    assert list(documents.values(Job, "scan_id")) == []

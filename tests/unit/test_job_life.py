@@ -155,6 +155,12 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_without_using_up_an_at
     assert claim(jobs, "next").attempts == 1
 
 
+def test_an_abandoned_attempt_counts_and_the_job_can_be_taken_over_at_once(jobs: Jobs) -> None:
+    submit(jobs)
+    jobs.abandon(claim(jobs, "first"))
+    assert (claim(jobs, "second").attempts, jobs.claim("third")) == (2, None)
+
+
 def test_a_lowered_limit_of_attempts_fails_a_waiting_job_instead_of_stopping_the_queue(
     documents: SqliteDocuments, jobs: Jobs
 ) -> None:
