@@ -1,4 +1,5 @@
 // Data for a page: the last answer stays on the screen while the next one is fetched; late answers are dropped.
+import { untrack } from 'svelte';
 import { ServiceAway } from './api/problem';
 
 export class Loader<T> {
@@ -37,7 +38,7 @@ export function repeat(tick: () => Promise<void>, delay: () => number): () => vo
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopped = false;
   const next = (): void => {
-    if (!stopped) timer = setTimeout(() => void run(), delay());
+    if (!stopped) timer = setTimeout(() => void run(), untrack(delay));
   };
   const run = async (): Promise<void> => {
     if (!document.hidden) await tick();

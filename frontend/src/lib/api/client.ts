@@ -60,8 +60,9 @@ export const api = {
   chooseStudy: (key: string, study_uid: string) => call<ScanDetail>('POST', `/api/scans/${id(key)}/choose`, { body: { study_uid } }),
   splitStudies: (key: string) => call<{ items: Scan[] }>('POST', `/api/scans/${id(key)}/choose`, { body: { split: true } }),
 
-  analyse: (key: string) =>
+  analyse: (key: string, { force = false } = {}) =>
     call<Job>('POST', `/api/scans/${id(key)}/analyze`, {
+      query: force ? { force: 'true' } : {},
       headers: { Prefer: 'respond-async', Accept: 'application/json' },
     }),
   cancelJob: (key: string) => call<void>('DELETE', `/api/jobs/${id(key)}`),

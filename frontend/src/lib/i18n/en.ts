@@ -61,10 +61,7 @@ export const en: Messages = {
   'state.refused': 'Refused',
   'state.failed': 'Failed',
 
-  'stage.queued': 'queued',
-  'stage.opening': 'opening the archive',
-  'stage.headers': 'looking for series',
-  'stage.reading': 'reading slices',
+  'stage.reading': 'reading files',
   'stage.decoding': 'reading slices',
   'stage.packing': 'preparing the viewer',
   'stage.chest': 'looking for lungs',
@@ -72,8 +69,8 @@ export const en: Messages = {
   'stage.model': 'running the model',
   'stage.evidence': 'gathering evidence',
   'stage.findings': 'describing findings',
-  'stage.picture': 'drawing the slice',
-  'stage.saving': 'saving',
+  'stage.drawing': 'drawing the picture',
+  'stage.writing': 'saving',
 
   'worklist.title': 'Worklist',
   'worklist.count': { one: '{n} study', other: '{n} studies' },

@@ -60,10 +60,7 @@ export const ru = {
   'state.refused': 'Отклонено',
   'state.failed': 'Сбой',
 
-  'stage.queued': 'в очереди',
-  'stage.opening': 'чтение архива',
-  'stage.headers': 'поиск серий',
-  'stage.reading': 'чтение срезов',
+  'stage.reading': 'чтение файлов',
   'stage.decoding': 'чтение срезов',
   'stage.packing': 'подготовка просмотра',
   'stage.chest': 'поиск лёгких',
@@ -71,8 +68,8 @@ export const ru = {
   'stage.model': 'работа модели',
   'stage.evidence': 'сбор свидетельств',
   'stage.findings': 'описание находок',
-  'stage.picture': 'рисование среза',
-  'stage.saving': 'сохранение',
+  'stage.drawing': 'рисование снимка',
+  'stage.writing': 'сохранение',
 
   'worklist.title': 'Исследования',
   'worklist.count': {
