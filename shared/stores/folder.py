@@ -130,6 +130,9 @@ class FolderBlobs:
             raise BlobMissing(key)
         return str(path)
 
+    def expire(self, prefix: str, *, days: int) -> None:
+        """See `BlobStore`. A folder removes nothing by itself: the sweeper does."""
+
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 

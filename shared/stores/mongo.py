@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from pymongo import ASCENDING, DESCENDING, MongoClient
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import CollectionInvalid, DuplicateKeyError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from shared.documents import DOCUMENTS, Document, utc_now
 from shared.stores.process import PerProcess
 from shared.stores.protocols import Duplicate, Filter, Sort, StorageFull, StoreUnavailable, VersionConflict
 from shared.stores.schema import PAGE, SCHEMA, SEARCH, Index, check_fields, fold, search_words, stored_value
+from shared.stores.validators import validator
 
 D = TypeVar("D", bound=Document)
 Raw = dict[str, Any]
 #: OutOfDiskSpace, and Atlas' quota
 _FULL = {14031, 8000}
+#: DocumentValidationFailure: a fault of ours, not of the store
+_INVALID = 121
 
 
 class MongoDocuments:
@@ -53,8 +56,12 @@ class MongoDocuments:
 
     def ensure_schema(self) -> None:
         """See `DocumentStore`."""
+        with _errors():
+            database = self._client.get()[self._database]
+            present = {found["name"]: found["options"] for found in database.list_collections()}
         for kind in DOCUMENTS:
             with self._collection(kind) as collection:
+                _check_types(collection, kind, present.get(kind.collection))
                 for index in SCHEMA[kind].indexes:
                     _create_index(collection, index)
 
@@ -163,9 +170,23 @@ def _errors() -> Iterator[None]:
     except DuplicateKeyError as error:
         raise Duplicate(str(error)) from error
     except PyMongoError as error:
-        if getattr(error, "code", None) in _FULL:
+        code = getattr(error, "code", None)
+        if code == _INVALID:
+            raise
+        if code in _FULL:
             raise StorageFull(str(error)) from error
         raise StoreUnavailable(str(error)) from error
+
+
+def _check_types(collection: Collection[Raw], kind: type[Document], options: Raw | None) -> None:
+    """Create the collection with its validator, or bring that of a former release up to date."""
+    rules = validator(kind)
+    if options is None:
+        # two services may start at once
+        with suppress(CollectionInvalid):
+            collection.database.create_collection(collection.name, validator=rules)
+    elif options.get("validator") != rules:
+        collection.database.command("collMod", collection.name, validator=rules)
 
 
 def _create_index(collection: Collection[Raw], index: Index) -> None:

@@ -150,3 +150,6 @@ class BlobStore(Protocol):
 
     def local_path(self, key: str) -> str | None:
         """A path that can be read directly, where the store is a folder; None elsewhere."""
+
+    def expire(self, prefix: str, *, days: int) -> None:
+        """Tell the store to remove by itself what lies under a prefix for so long, where it can."""

@@ -214,10 +214,7 @@ class S3Blobs:
         return None
 
     def expire(self, prefix: str, *, days: int) -> None:
-        """Let the bucket remove what lies under a prefix, and unfinished uploads, after some days.
-
-        The sweeper does so earlier; this holds even while no worker runs.
-        """
+        """See `BlobStore`. The bucket drops multipart uploads that nobody finished, too."""
         with self._calls() as s3:
             s3.put_bucket_lifecycle_configuration(
                 Bucket=self._bucket,
