@@ -228,6 +228,10 @@ REASONS: Mapping[str, Reason] = {
         "Не прочитано срезов: {n}; пробел заполнен по соседним",
         "Slices that could not be read: {n}; filled from their neighbours",
     ),
+    "files_unreadable": _warning(
+        "Не прочитано файлов: {n}; возможно, это срезы",
+        "Files that could not be read: {n}; they may be slices",
+    ),
     "gantry_tilt": _warning(
         "Наклон гентри {deg}°: объём пересчитан", "Gantry tilt of {deg}°: the volume was resampled"
     ),

@@ -39,8 +39,14 @@ class Chest:
         Aerated lung on the coarse grid, cut to the body in plane: 1 right, 2 left, 0 none.
     thorax : ndarray of bool, same shape
         Where evidence may count; see `shared.ct.thorax`.
+    dependent : ndarray of bool, same shape
+        Its part between aerated lung and back wall, where fluid collects.
     affine : ndarray of float64, shape (4, 4)
         Maps (x, y, z) indices of the coarse grid to LPS mm.
+    middle_mm : float
+        x of the body's midline, LPS mm.
+    lungs_mm : tuple of float
+        z of the lowest and of the highest lung, LPS mm.
     coverage : Coverage
         How much of a chest is inside the volume.
     chest_z : tuple of int
@@ -51,7 +57,10 @@ class Chest:
 
     lungs: NDArray[np.uint8]
     thorax: Mask
+    dependent: Mask
     affine: NDArray[np.float64]
+    middle_mm: float
+    lungs_mm: tuple[float, float]
     coverage: Coverage
     chest_z: tuple[int, int]
     contrast: bool
@@ -103,10 +112,15 @@ def look_at_chest(volume: Volume) -> Chest:
     if ml < MIN_CHEST_ML or extent < MIN_CHEST_MM:
         raise Refusal("not_chest")
     middle = midline_x(grid, lungs > 0, body)
+    thorax, dependent = find_thorax(grid, lungs, middle)
+    ends = [float((grid.affine @ [middle, 0.0, float(z), 1.0])[2]) for z in (slices[0], slices[-1])]
     return Chest(
         lungs=lungs,
-        thorax=find_thorax(grid, lungs, middle),
+        thorax=thorax,
+        dependent=dependent,
         affine=grid.affine,
+        middle_mm=float((grid.affine @ [middle, 0.0, 0.0, 1.0])[0]),
+        lungs_mm=(ends[0], ends[1]),
         coverage=_coverage(grid, lungs, ml, extent),
         chest_z=_chest_z(volume, grid, int(slices[0]), int(slices[-1])),
         contrast=_contrast(grid, lungs > 0, middle),

@@ -30,8 +30,8 @@ SOFT_HU = (-150, 130)
 _PLANE = np.ones((1, 3, 3), dtype=bool)
 
 
-def find_thorax(grid: Grid, lungs: NDArray[np.uint8], middle: float) -> Mask:
-    """Mask of the places where evidence may count.
+def find_thorax(grid: Grid, lungs: NDArray[np.uint8], middle: float) -> tuple[Mask, Mask]:
+    """Masks of the places where evidence may count.
 
     Parameters
     ----------
@@ -44,11 +44,13 @@ def find_thorax(grid: Grid, lungs: NDArray[np.uint8], middle: float) -> Mask:
 
     Returns
     -------
-    ndarray of bool
+    thorax : ndarray of bool
         Aerated lung, what its hull encloses, what lies between it and the back wall; without the
         domes of the diaphragm and the heart.
+    dependent : ndarray of bool
+        Its part between aerated lung and back wall, where fluid collects.
     """
-    thorax, under = np.zeros(lungs.shape, dtype=bool), np.zeros(lungs.shape, dtype=bool)
+    thorax, under, behind = (np.zeros(lungs.shape, dtype=bool) for _ in range(3))
     for side in (RIGHT, LEFT):
         lung = lungs == side
         other = lungs == (LEFT if side == RIGHT else RIGHT)
@@ -61,10 +63,12 @@ def find_thorax(grid: Grid, lungs: NDArray[np.uint8], middle: float) -> Mask:
             below = _below_lung(grid, lung) & ~lung
             hull &= ~below
             under |= below
-            hull |= _dependent(grid, lung, middle)
+            behind |= _dependent(grid, lung, middle)
+            hull |= behind
         thorax |= hull
     # bright specks and noise leave slits: close them, without growing under the diaphragm again
-    return np.asarray(thorax | (ndimage.binary_closing(thorax, structure=_PLANE, iterations=2) & ~under))
+    thorax |= ndimage.binary_closing(thorax, structure=_PLANE, iterations=2) & ~under
+    return thorax, behind
 
 
 def _hull_by_slice(lung: Mask) -> Mask:
