@@ -24,12 +24,14 @@ class _Strict(BaseModel):
 class Calibration(_Strict):
     """From logits of cells to one probability.
 
-    With z the raw logit of a cell: evidence density ``e = relu(z - tau)``; score
-    ``S = sum(e * cell size)``; ``logit = a * log(S + s0) + b``; ``p = 1 / (1 + exp(-logit))``.
+    With z the raw logit of a cell: evidence density ``e = relu(z - tau)`` or ``softplus(z - tau)``;
+    score ``S = sum(e * cell size)`` over the thorax; ``logit = a * log(S + s0) + b``;
+    ``p = 1 / (1 + exp(-logit))``.
     S is in ml for a study (cell size in ml) and in cm² for a single slice (cell size in cm²).
     """
 
-    tau: float = Field(description="Noise floor of a cell, in units of the raw logit.")
+    activation: Literal["relu", "softplus"] = "relu"
+    tau: float = Field(0.0, description="Noise floor of a cell, in units of the raw logit.")
     a: float = Field(gt=0, description="Slope on log(S + s0); above 0, so that p rises with S.")
     b: float = Field(description="Offset.")
     s0: float = Field(gt=0, description="Score that counts as nothing: ml (study) or cm² (slice).")
