@@ -99,4 +99,4 @@ def _bare_dicom(head: bytes) -> bool:
         return bool(length == 4)
     if length > 512 or 8 + length + 4 > len(head):
         return False
-    return int(struct.unpack_from("<H", head, 8 + length)[0]) == group
+    return bool(struct.unpack_from("<H", head, 8 + length)[0] == group)
