@@ -11,6 +11,7 @@ from flask_openapi3 import OpenAPI
 
 from functions.analyze import predict, routes
 from functions.analyze.model_info import current_model
+from shared import keys
 from shared.errors import Problem
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -41,11 +42,11 @@ def _live_jobs(context: Context) -> float:
 def _readiness(context: Context) -> dict[str, Any]:
     """The model, and on what hardware the living workers really run it.
 
-    Raises `Problem` ``model_unavailable`` where CUDA is demanded and a living worker has none: ONNX Runtime falls back
-    to the CPU silently. No worker at all is no fault: they scale to zero.
+    Raises `Problem` ``model_unavailable`` where CUDA is demanded and a living worker has none: ONNX
+    Runtime falls back to the CPU silently. No worker at all is no fault: they scale to zero.
     """
     living = time.time() - 3 * WORKER_NOTE_S
-    notes = [info.key for info in context.blobs.list("workers/") if info.modified > living]
+    notes = [info.key for info in context.blobs.list(keys.WORKERS) if info.modified > living]
     workers = [json.loads(context.blobs.get(key)) for key in notes]
     providers = sorted({worker["model"]["provider"] for worker in workers})
     if context.settings.provider == "cuda" and any("CUDA" not in name for name in providers):

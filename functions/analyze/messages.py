@@ -64,11 +64,12 @@ class Refused(BaseModel):
 
 
 class Broken(BaseModel):
-    """An error of ours: its class and where, never its text, which may quote the file."""
+    """An error of ours: its class and where. Its text may quote the file, so only the model's is told."""
 
     type: Literal["broken"] = "broken"
     error: str
-    frames: list[str]
+    detail: str = ""
+    frames: list[str] = []
 
 
 class ModelReady(BaseModel):

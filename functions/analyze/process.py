@@ -55,7 +55,7 @@ class Child:
             except EOFError:
                 return heard or None
             except (OSError, ValidationError) as error:
-                return [*heard, Broken(error=type(error).__name__, frames=[])]
+                return [*heard, Broken(error=type(error).__name__)]
         return heard
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.ct.blocks import geometry, pack_blocks
-from shared.ct.study import Study, read_studies
-from shared.model.pipeline import analyse
 
 from functions.analyze.messages import (
     Analysed,
@@ -27,9 +25,11 @@ from functions.analyze.messages import (
 from functions.analyze.work import BLOCK_DEPTH, EVIDENCE, GEOMETRY, Work, block_name, heatmap_name
 from shared.ct.archive import Limits
 from shared.ct.passport import Passport
+from shared.ct.study import Study, read_studies, read_study
 from shared.documents import StudyChoice
 from shared.errors import LANGS, Notice, Refusal
-from shared.model.session import Model
+from shared.model.pipeline import analyse
+from shared.model.session import Model, ModelError
 from shared.reporting.evidence_file import pack
 from shared.reporting.picture import key_picture, png_bytes
 
@@ -48,6 +48,8 @@ def run(work: Work, send: Send) -> None:
         outcome = _refused(refusal.notice, None)
     except MemoryError:
         outcome = _refused(Notice(code="memory_limit"), None)
+    except ModelError as error:
+        outcome = Broken(error="ModelError", detail=str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker must hear of it
         frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
         outcome = Broken(error=type(error).__name__, frames=frames[-8:])
@@ -135,16 +137,13 @@ def _model(work: Work) -> Model:
 def _open(work: Work) -> Study | Refused:
     """The study that the work is about, or why there is none."""
     limits = Limits(max_entries=work.max_entries, max_unpacked_bytes=work.max_unpacked_bytes)
-    studies = read_studies(work.source, limits=limits)
-    if work.study_uid:
-        studies = [study for study in studies if study.study_uid == work.study_uid]
-        if not studies:
-            raise Refusal("no_dicom")
-    if len(studies) > 1:
-        notice = Notice(code="several_studies", params={"n": len(studies)})
-        choices = [_choice(study) for study in studies]
-        return Refused(notice=notice, passport=Passport(refusal=notice), choices=choices)
-    return studies[0]
+    try:
+        return read_study(work.source, study_uid=work.study_uid or None, limits=limits)
+    except Refusal as refusal:
+        if refusal.code != "several_studies":
+            raise
+        choices = [_choice(study) for study in read_studies(work.source, limits=limits) if study.has_ct]
+        return Refused(notice=refusal.notice, passport=Passport(refusal=refusal.notice), choices=choices)
 
 
 def _choice(study: Study) -> StudyChoice:

@@ -1,4 +1,7 @@
-"""Routes of the report function. Nothing here touches a source file: only what the worker stored."""
+"""Routes of the report function. Nothing here touches a source file: only what the worker stored.
+
+What draws and prints loads at its first use (`shared.reporting` is lazy): the function starts at once.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,10 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from shared import keys
+from shared import keys, reporting
 from shared.documents import AnalysisDoc, Patient, Scan
 from shared.errors import Lang, Notice, Problem
 from shared.lifecycle import each, live_patient, live_scan
-from shared.reporting import (
-    picture_from_blocks,
-    png_bytes,
-    report_json,
-    report_pdf,
-    report_row,
-    table_csv,
-    table_xlsx,
-)
-from shared.reporting.evidence_file import unpack
 from shared.stores.protocols import BlobMissing
 from shared.web.app import ctx
 from shared.web.conditional import content_disposition
@@ -69,7 +62,7 @@ class TableQuery(LangQuery):
 def report(path: ScanPath, query: LangQuery) -> Response:
     """The report as JSON: rows and summary, then every field. 409 until the scan is analysed."""
     scan, analysis = _analysed(path.scan_id)
-    body = report_json(scan, analysis, query.language)
+    body = reporting.report_json(scan, analysis, query.language)
     return _tagged(json.dumps(body, ensure_ascii=False).encode(), "application/json")
 
 
@@ -80,8 +73,11 @@ def pdf(path: ScanPath, query: LangQuery) -> Response:
     picture = _stored_picture(scan, analysis, query.language) if analysis.has_picture else None
     patient = ctx().documents.get(Patient, scan.patient_id) if scan.patient_id else None
     name = f"{patient.last_name} {patient.first_name}" if patient else ""
-    data = report_pdf(
-        report_json(scan, analysis, query.language), lang=query.language, picture=picture, patient=name
+    data = reporting.report_pdf(
+        reporting.report_json(scan, analysis, query.language),
+        lang=query.language,
+        picture=picture,
+        patient=name,
     )
     response = _tagged(data, "application/pdf")
     response.headers["Content-Disposition"] = content_disposition(f"report-{scan.id}.pdf", inline=True)
@@ -102,14 +98,14 @@ def heatmap(path: ScanPath, query: SliceQuery) -> Response:
 @api.get("/api/reports.csv", responses={200: {"content": {"text/csv": _BINARY}}})
 def csv_table(query: TableQuery) -> Response:
     """All reports, or those of one patient, as CSV."""
-    data = table_csv(_rows(query))
+    data = reporting.table_csv(_rows(query))
     return _download(data, "text/csv; charset=utf-8", "reports.csv")
 
 
 @api.get("/api/reports.xlsx", responses={200: {"content": {_XLSX: _BINARY}}})
 def xlsx_table(query: TableQuery) -> Response:
     """The same as a workbook."""
-    return _download(table_xlsx(_rows(query)), _XLSX, "reports.xlsx")
+    return _download(reporting.table_xlsx(_rows(query)), _XLSX, "reports.xlsx")
 
 
 def _analysed(scan_id: str) -> tuple[Scan, AnalysisDoc]:
@@ -130,22 +126,24 @@ def _stored_picture(scan: Scan, analysis: AnalysisDoc, lang: Lang) -> bytes:
 
 def _slice_picture(scan: Scan, analysis: AnalysisDoc, lang: Lang, index: int) -> bytes:
     """Drawn from the viewer's blocks, which a preparation may still be packing."""
+    from shared.reporting import evidence_file
+
     blobs = ctx().blobs
     try:
         geometry = json.loads(blobs.get(keys.volume_geometry(scan.id)))
         if index >= geometry["shape"][0]:
             raise Problem("bad_request", what=f"slice {index} of {geometry['shape'][0]}")
-        picture = picture_from_blocks(
+        picture = reporting.picture_from_blocks(
             geometry,
             lambda block: blobs.get(keys.volume_block(scan.id, block)),
-            unpack(blobs.get(keys.evidence(scan.id, analysis.id))),
+            evidence_file.unpack(blobs.get(keys.evidence(scan.id, analysis.id))),
             analysis,
             lang=lang,
             index=index,
         )
     except BlobMissing:
         raise Problem("not_prepared") from None
-    return png_bytes(picture)
+    return reporting.png_bytes(picture)
 
 
 def _rows(query: TableQuery) -> list[dict[str, Any]]:
@@ -159,7 +157,7 @@ def _rows(query: TableQuery) -> list[dict[str, Any]]:
     for scan in sorted(each(documents, Scan, where), key=lambda scan: (scan.created_at, scan.id)):
         analysis = documents.get(AnalysisDoc, scan.analysis_id) if scan.analysis_id else None
         if analysis is not None:
-            rows.append(report_row(scan, analysis, query.language))
+            rows.append(reporting.report_row(scan, analysis, query.language))
     return rows
 
 
