@@ -17,6 +17,8 @@ from typing import Any
 import click
 from pebble import ProcessExpired, ProcessPool
 
+import shared.model
+from batch.options import lang_option, out_option, paths_argument, resume_option, xlsx_option
 from batch.progress import Counter, stopping
 from batch.rows import Table
 from batch.sources import Source, find_sources
@@ -26,12 +28,12 @@ from shared.documents import Scan
 from shared.errors import Lang, Notice
 from shared.model.analysis import ModelInfo
 from shared.model.config import ModelConfig
+from shared.model.session import ModelError
 from shared.reporting.report import report_row
 from shared.settings import settings
 
 ALL_JUDGED, BROKEN, SOME_REFUSED, INTERRUPTED = 0, 1, 3, 130
 _PEEK_TIMEOUT_S = 60
-WEIGHTS = Path(__file__).parents[1] / "shared" / "model" / "weights"
 
 
 def cores() -> int:
@@ -41,20 +43,18 @@ def cores() -> int:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The table, CSV.")
-@click.option("--xlsx", type=click.Path(dir_okay=False, path_type=Path), help="The same table as a workbook.")
+@paths_argument
+@out_option
+@xlsx_option
 @click.option(
     "--heatmaps", type=click.Path(file_okay=False, path_type=Path), help="Folder for the key pictures."
 )
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=cores, show_default="cores", help="Studies at a time."
 )
-@click.option("--resume", is_flag=True, help="Go on with a table that was begun; done studies are skipped.")
+@resume_option
 @click.option("--allow-partial", is_flag=True, help="Judge studies that show only a part of the chest.")
-@click.option(
-    "--lang", type=click.Choice(["ru", "en"]), help="Language of words.  [default: CT_DEFAULT_LANG]"
-)
+@lang_option
 def predict(
     paths: tuple[Path, ...],
     out: Path,
@@ -76,21 +76,29 @@ def predict(
         allow_partial=allow_partial,
         provider=values.provider,
         threads=values.threads or max(1, cores() // workers),
-        model=shipped_model(),
+        model=model_of(values.model_dir),
+        model_dir=values.model_dir,
+        max_entries=values.max_entries,
+        max_unpacked_bytes=values.max_unpacked_mb * 10**6,
         heatmaps=str(heatmaps) if heatmaps else None,
     )
     if heatmaps:
         heatmaps.mkdir(parents=True, exist_ok=True)
-    memory = values.worker_memory_mb if values.provider != "cuda" else 0
     run = json.dumps(["predict", options.model.sha256, options.lang, allow_partial, options.heatmaps])
     try:
-        with Table(out, run=run, resume=resume) as table, _pool(workers, memory) as pool, stopping() as stop:
+        with (
+            Table(out, run=run, resume=resume) as table,
+            _pool(workers, values.worker_memory_mb) as pool,
+            stopping() as stop,
+        ):
             sources = find_sources(paths, partial(_study_uids, pool))
             if not sources:
                 raise click.ClickException("no studies found under the given paths")
             with Counter(len(sources)) as bar:
                 _Run(pool, table, options, values.job_timeout_s, bar, stop).all(sources, 2 * workers)
             rows = table.finish(sources, xlsx)
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.strerror or error}: {error.filename or out}") from error
     if stop():
@@ -98,10 +106,10 @@ def predict(
     sys.exit(SOME_REFUSED if any(row["verdict"] == "no_result" for row in rows) else ALL_JUDGED)
 
 
-def shipped_model() -> ModelInfo:
-    """Name, version and digest of the model in the tree; ends the command where there is none."""
+def model_of(folder: str) -> ModelInfo:
+    """Name, version and digest of the model; ends the command where there is none."""
     try:
-        config = ModelConfig.read(WEIGHTS)
+        config = ModelConfig.read(Path(folder) if folder else Path(shared.model.__file__).parent / "weights")
     except (OSError, ValueError) as error:
         raise click.ClickException(f"the model cannot be read: {error}") from error
     return ModelInfo(name=config.name, version=config.version, sha256=config.sha256)

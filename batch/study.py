@@ -24,9 +24,8 @@ from shared.reporting.report import report_row
 
 if TYPE_CHECKING:
     from shared.ct.study import Study
-    from shared.model.session import Model
-
     from shared.ct.volume import Volume
+    from shared.model.session import Model
 
 Row = dict[str, Any]
 
@@ -40,6 +39,10 @@ class Options:
     provider: Literal["auto", "cpu", "cuda"]
     threads: int
     model: ModelInfo
+    #: folder of the model; the shipped one without it
+    model_dir: str = ""
+    max_entries: int = 20_000
+    max_unpacked_bytes: int = 8_000_000_000
     #: folder of the key pictures; none are written without it
     heatmaps: str | None = None
 
@@ -58,8 +61,10 @@ def begin(memory_mb: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if memory_mb and sys.platform.startswith("linux"):
         # private writable memory: address space would count what threads reserve and never touch
-        limit = memory_mb * 10**6
+        limit = memory_mb * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    # a core file of a patient's study is not wanted anywhere
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def study_uid_of(file: str) -> str:
@@ -86,19 +91,29 @@ def judge(shown: str, source: str | Sequence[str], study_uid: str | None, option
         Which of several studies.
     options : Options
         How.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be used: no study can be judged.
     """
+    from shared.ct.archive import Limits
     from shared.ct.study import read_studies
+    from shared.model.session import ModelError
 
     started = time.perf_counter()
     study: Study | None = None
+    limits = Limits(max_entries=options.max_entries, max_unpacked_bytes=options.max_unpacked_bytes)
     try:
-        studies = read_studies(source)
+        studies = read_studies(source, limits=limits)
         if study_uid is None and len(studies) > 1:
             return Judged(several=tuple(one.study_uid for one in studies))
         study = next((one for one in studies if study_uid in (None, one.study_uid)), None)
         if study is None:
             raise Refusal("unreadable", what=study_uid or "")
         document = _judge_study(shown, study, options, started)
+    except ModelError:
+        raise
     except Exception as error:  # noqa: BLE001  one study must never end the batch
         passport = study.passport if study else Passport(study_uid=study_uid or "")
         document = refused(passport, _notice_of(error), options.model, time.perf_counter() - started)
@@ -120,10 +135,10 @@ def _notice_of(error: Exception) -> Notice:
 def _judge_study(shown: str, study: Study, options: Options, started: float) -> AnalysisDoc:
     from shared.model.pipeline import analyse
 
-    volume = study.chosen.load(workers=options.threads)
+    volume = study.chosen.load()
     analysis = analyse(
         volume,
-        _model(options.provider, options.threads),
+        _model(options.model_dir, options.provider, options.threads),
         passport=study.passport,
         allow_partial=options.allow_partial,
     )
@@ -147,9 +162,11 @@ def _judge_study(shown: str, study: Study, options: Options, started: float) -> 
 
 
 @lru_cache(maxsize=1)
-def _model(provider: Literal["auto", "cpu", "cuda"], threads: int) -> Model:
+def _model(folder: str, provider: Literal["auto", "cpu", "cuda"], threads: int) -> Model:
     from shared.model.session import Model
 
+    if folder:
+        return Model.load(Path(folder), provider=provider, threads=threads)
     return Model.shipped(provider=provider, threads=threads)
 
 

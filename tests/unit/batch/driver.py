@@ -109,5 +109,5 @@ if __name__ == "__main__":
     import batch.predict
     from batch.cli import main
 
-    batch.predict.shipped_model = lambda: made.MODEL
+    batch.predict.model_of = lambda folder: made.MODEL
     main(prog_name="./ct")
