@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
-from shared.ct.blob import Blob, BlobIO, FileBlob, PartBlob, SpooledBlob
+from shared.ct.blob import Blob, BlobIO, FileBlob, HandleBlob, PartBlob, SpooledBlob
 from shared.ct.inflate import (
     BZIP2,
     DEFLATE64,
@@ -230,6 +230,36 @@ def open_upload(source: Source | Sequence[Source], limits: Limits | None = None)
     return finder.upload
 
 
+def check_upload(file: BinaryIO, limits: Limits | None = None) -> None:
+    """Look at the first bytes of an open file, and at its directory when it is a zip; unpack nothing.
+
+    Raises
+    ------
+    Refusal
+        What `open_upload` raises and can be told this early.
+    """
+    blob = HandleBlob(file.fileno(), file.seek(0, os.SEEK_END))
+    try:
+        if _usable(PlainEntry("upload", blob)) == "zip":
+            records = _Finder(limits or Limits()).zip_records(blob)
+            if all(ignored(record.name) for record in records):
+                raise Refusal("empty_archive")
+    except DamagedError as error:
+        raise Refusal("unreadable", what=str(error)) from error
+
+
+def _usable(entry: Entry) -> Kind:
+    """The kind of an upload's one file; raises `Refusal` when it can hold no study."""
+    kind = sniff(entry.read(0, SNIFF_BYTES))
+    if kind in ("empty", "html", "other"):
+        raise Refusal("not_an_archive")
+    if kind == "git-lfs":
+        raise Refusal("unreadable", what=NAMES[kind])
+    if kind in NAMES:
+        raise Refusal("unsupported_format", what=NAMES[kind])
+    return kind
+
+
 class _Finder:
     """Walks containers and collects their files."""
 
@@ -248,16 +278,7 @@ class _Finder:
         if not path.exists():
             raise Refusal("unreadable", what=f"there is no {display_name(path.name)}")
         entry = PlainEntry(display_name(path.name), FileBlob.of(path))
-        head = entry.read(0, SNIFF_BYTES)
-        kind = sniff(head)
-        if kind == "empty":
-            raise Refusal("not_an_archive")
-        if kind in ("html", "other"):
-            raise Refusal("not_an_archive")
-        if kind == "git-lfs":
-            raise Refusal("unreadable", what=NAMES[kind])
-        if kind in NAMES:
-            raise Refusal("unsupported_format", what=NAMES[kind])
+        _usable(entry)
         try:
             self.add(entry, depth=-1)
         except DamagedError as error:
@@ -343,6 +364,12 @@ class _Finder:
                     self.add(PlainEntry(display_name(name), FileBlob.of(path)), depth=0)
 
     def _zip(self, blob: Blob, depth: int) -> None:
+        for record in self.zip_records(blob):
+            if not ignored(record.name):
+                self.add(_zip_entry(blob, record), depth=depth)
+
+    def zip_records(self, blob: Blob) -> list[ZipEntry]:
+        """The files of a zip's directory, checked against the limits before anything is unpacked."""
         records = []
         for record in read_directory(blob, max_entries=self.limits.max_entries):
             if self._unsafe(record.name, record.link):
@@ -356,12 +383,10 @@ class _Finder:
         total = sum(r.size for r in records)
         self.budget.check_size(total, blob.size)
         for record in records:
-            if ignored(record.name):
-                continue
-            if record.method not in (STORED, DEFLATED, DEFLATE64, BZIP2, LZMA):
+            if not ignored(record.name) and record.method not in (STORED, DEFLATED, DEFLATE64, BZIP2, LZMA):
                 name = METHOD_NAMES.get(record.method, str(record.method))
                 raise Refusal("unsupported_format", what=f"zip compression {name}")
-            self.add(_zip_entry(blob, record), depth=depth)
+        return records
 
     def _tar(self, blob: Blob, depth: int) -> None:
         try:

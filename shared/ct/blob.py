@@ -26,6 +26,17 @@ class Blob(Protocol):
         """Up to ``length`` bytes from ``start``; fewer only at the end."""
 
 
+def _pread(handle: int, start: int, length: int) -> bytes:
+    data = os.pread(handle, length, start)
+    while len(data) < length:
+        # one call answers at most about 2 GB
+        more = os.pread(handle, length - len(data), start + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class FileBlob:
     """A file on disk. Opened for each read: thousands of loose files need no open handles."""
@@ -42,16 +53,21 @@ class FileBlob:
         """See `Blob.read_at`."""
         handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            data = os.pread(handle, length, start)
-            while len(data) < length:
-                # one call answers at most about 2 GB
-                more = os.pread(handle, length - len(data), start + len(data))
-                if not more:
-                    break
-                data += more
-            return data
+            return _pread(handle, start, length)
         finally:
             os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class HandleBlob:
+    """An open file, by its descriptor; whoever opened it closes it."""
+
+    handle: int
+    size: int
+
+    def read_at(self, start: int, length: int) -> bytes:
+        """See `Blob.read_at`."""
+        return _pread(self.handle, start, length)
 
 
 @dataclass(frozen=True, slots=True)
