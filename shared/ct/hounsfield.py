@@ -26,6 +26,8 @@ METAL_HU = 3071
 MASK_VALUES = 8
 #: values from 0 up that span less than this are grey levels, labels or SUV
 PICTURE_RANGE = 500
+#: where air, lung and soft tissue (fat to muscle, contrast left out) have their peaks
+AIR_HU, LUNG_HU, SOFT_HU = (-1090, -930), (-930, -560), (-170, 140)
 #: marks padding until the scale is known; the floor makes it air
 PADDING = np.int16(-32768)
 #: offsets that lost or doubled rescales leave behind
@@ -123,51 +125,39 @@ def padding_to_air(
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """Where the histogram of a volume has its air or lung and its soft tissue, HU."""
+    """Peaks of a volume's histogram: places in HU and their share of the voxels."""
 
-    dark: float | None
-    soft: float | None
-    distinct: int
+    places: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def strongest(self) -> float | None:
+        """Place of the highest peak."""
+        return self.places[int(np.argmax(self.shares))] if self.places else None
 
 
 def find_peaks(sample: NDArray[np.int16]) -> Peaks:
-    """The dark (air, else lung) and the bright (fat to muscle) peak of a sample of slices."""
+    """Peaks of a sample of slices (n, rows, columns), padding left out."""
     # averages of 3 x 3 voxels: noise of a sharp kernel hides the peaks
-    smooth = np.stack([ndimage.uniform_filter(plane.astype(np.float32), 3) for plane in sample])
-    smooth = smooth[:, 1::2, 1::2]
-    distinct = len(np.unique(sample[:, ::3, ::3]))
-    low, high = float(np.percentile(smooth, 0.5)), float(np.percentile(smooth, 99.5))
-    if high - low < 50:
-        return Peaks(low, None, distinct)
-    inside = smooth[(smooth >= low - 40) & (smooth <= high + 40)]
+    smooth = []
+    for plane in sample:
+        mean = ndimage.uniform_filter(plane.astype(np.float32), 3)[1::2, 1::2]
+        outside = ndimage.uniform_filter((plane == PADDING).astype(np.float32), 3)[1::2, 1::2] > 0.01
+        smooth.append(mean[~outside])
+    values = np.concatenate(smooth)
+    if not len(values):
+        return Peaks((), ())
+    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
     bins = np.arange(low - 60, high + 61, 8.0)
-    counts = np.histogram(inside, bins)[0].astype(np.float64)
-    counts = ndimage.gaussian_filter1d(counts, 2.0)
-    centres = (bins[:-1] + bins[1:]) / 2
+    counts = ndimage.gaussian_filter1d(np.histogram(values, bins)[0].astype(np.float64), 2.0)
+    counts /= counts.sum()
     top = [
         k
         for k in range(1, len(counts) - 1)
-        if counts[k] > counts[k - 1] and counts[k] >= counts[k + 1] and counts[k] > 0.002 * counts.sum()
+        if counts[k] > counts[k - 1] and counts[k] >= counts[k + 1] and counts[k] > 0.001
     ]
-    if not top:
-        return Peaks(None, float(centres[int(np.argmax(counts))]), distinct)
-    return _pair(centres[top], counts[top], distinct)
-
-
-def _pair(places: NDArray[np.float64], heights: NDArray[np.float64], distinct: int) -> Peaks:
-    """Choose the dark and the soft peak: a pair about 900 HU apart with the most voxels."""
-    best: tuple[float, float, float] | None = None
-    for i, dark in enumerate(places):
-        for j, soft in enumerate(places):
-            if 600 <= soft - dark <= 1200:
-                # air stands about 1000 below tissue; a pair of lung and tissue is the second choice
-                weight = min(heights[i], heights[j]) * (1.0 if soft - dark > 880 else 0.5)
-                if best is None or weight > best[0]:
-                    best = (float(weight), float(dark), float(soft))
-    strongest = float(places[int(np.argmax(heights))])
-    if best is None:
-        return Peaks(None, strongest, distinct)
-    return Peaks(best[1], best[2], distinct)
+    centres = (bins[:-1] + bins[1:]) / 2
+    return Peaks(tuple(centres[top].tolist()), tuple(counts[top].tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +169,30 @@ class HuCheck:
     warning: Notice | None = None
 
 
-def _fits(dark: float | None, soft: float | None, offset: int) -> bool:
-    if soft is None:
-        return dark is not None and -1100 <= dark + offset <= 150
-    if dark is None:
-        return -200 <= soft + offset <= 150
-    return -170 <= soft + offset <= 140 and -1090 <= dark + offset <= -560
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How well the peaks stand where air or lung and soft tissue belong, after an offset."""
+
+    weight: float
+    dark: float
+    soft: float
+    miss: float
+
+
+def _fit(peaks: Peaks, offset: int) -> _Fit:
+    best = _Fit(0.0, 0.0, 0.0, 1e9)
+    found = [(p + offset, s) for p, s in zip(peaks.places, peaks.shares, strict=True)]
+    for dark, a in found:
+        air = AIR_HU[0] <= dark <= AIR_HU[1]
+        if not air and not LUNG_HU[0] <= dark <= LUNG_HU[1]:
+            continue
+        for soft, b in found:
+            if SOFT_HU[0] <= soft <= SOFT_HU[1]:
+                # air is the same on every scanner, lung is not
+                weight = min(a, b) * (1.0 if air else 0.5)
+                if weight > best.weight:
+                    best = _Fit(weight, dark, soft, abs(dark + 1000) if air else 100.0)
+    return best
 
 
 def check_scale(sample: NDArray[np.int16]) -> HuCheck:
@@ -195,34 +203,36 @@ def check_scale(sample: NDArray[np.int16]) -> HuCheck:
     Refusal
         ``not_hounsfield``.
     """
+    _refuse_pictures(sample)
     peaks = find_peaks(sample)
-    dark, soft = peaks.dark, peaks.soft
-    low, high = (float(v) for v in np.percentile(sample[sample > PADDING], (0.1, 99.9)))
-    if peaks.distinct <= MASK_VALUES:
-        raise Refusal("not_hounsfield", what=f"only {peaks.distinct} different values, as in a mask")
+    plain = _fit(peaks, 0)
+    fits = {offset: _fit(peaks, offset) for offset in OFFSETS}
+    best = max(OFFSETS, key=lambda o: (round(fits[o].weight, 6), -fits[o].miss))
+    if plain.weight > 0 and plain.weight >= 0.1 * fits[best].weight:
+        return HuCheck(0, f"air or lung {plain.dark:.0f}, soft tissue {plain.soft:.0f}")
+    fit = fits[best]
+    if fit.weight > 0:
+        warning = Notice(code="rescale_repaired", params={"what": f"{best:+d} HU"})
+        return HuCheck(best, f"air or lung {fit.dark:.0f}, soft tissue {fit.soft:.0f}", warning)
+    single = peaks.strongest
+    # a body part without air, or nothing but air, can be in HU; the chest finder judges it
+    if single is not None and (-200 <= single <= 150 or -1100 <= single <= -560):
+        return HuCheck(0, f"one peak at {single:.0f}")
+    where = ", ".join(f"{p:.0f}" for p in peaks.places[:6]) or "none"
+    raise Refusal("not_hounsfield", what=f"peaks at {where}")
+
+
+def _refuse_pictures(sample: NDArray[np.int16]) -> None:
+    """Label maps, windowed pictures and SUV, by their range and number of values."""
+    values = sample[sample > PADDING]
+    if not len(values):
+        raise Refusal("not_hounsfield", what="no values")
+    distinct = len(np.unique(values[::7]))
+    if distinct <= MASK_VALUES:
+        raise Refusal("not_hounsfield", what=f"only {distinct} different values, as in a mask")
+    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
     if low >= -10 and high - low < PICTURE_RANGE:
         raise Refusal("not_hounsfield", what=f"values {low:.0f} to {high:.0f}, as in a picture or a mask")
-    if _fits(dark, soft, 0):
-        return HuCheck(0, _words(dark, soft))
-    if dark is None or soft is None:
-        raise Refusal("not_hounsfield", what=_words(dark, soft))
-    fitting = [o for o in OFFSETS if _fits(dark, soft, o)]
-    if not fitting:
-        raise Refusal("not_hounsfield", what=_words(dark, soft))
-    # air is at -1000 on every scanner; lung is not
-    place = -1000 if soft - dark > 880 else -870
-    offset = min(fitting, key=lambda o: (abs(dark + o - place), abs(o)))
-    warning = Notice(code="rescale_repaired", params={"what": f"{offset:+d} HU"})
-    return HuCheck(offset, _words(dark + offset, soft + offset), warning)
-
-
-def _words(dark: float | None, soft: float | None) -> str:
-    parts = []
-    if dark is not None:
-        parts.append(f"air or lung {dark:.0f}")
-    if soft is not None:
-        parts.append(f"soft tissue {soft:.0f}")
-    return ", ".join(parts)
 
 
 def saturate(hu: NDArray[np.int16], *, offset: int = 0, block: int = 16) -> bool:

@@ -61,6 +61,8 @@ class Stack:
     refusal: Notice | None = None
     #: what tells it from other stacks of its series, such as ``acquisition 2``
     part: str = ""
+    #: frames that were left out because they repeat others
+    dropped: int = 0
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -95,8 +97,11 @@ def build_stacks(frames: Sequence[Frame]) -> list[Stack]:
         for part, members in _by_pass(kept):
             stack = _build(members)
             stack.part = part
-            if copies and part == "":
-                stack.warn("duplicates_dropped", n=copies)
+            # copies are counted once, with the first of the parts
+            stack.dropped += copies
+            copies = 0
+            if stack.dropped:
+                stack.warn("duplicates_dropped", n=stack.dropped)
             stacks.append(stack)
     return stacks
 
@@ -293,9 +298,7 @@ def _drop_repeated(stack: Stack) -> None:
             keep[k] = False
         else:
             last = k
-    dropped = _keep(stack, keep)
-    if dropped:
-        stack.warn("duplicates_dropped", n=dropped)
+    stack.dropped = _keep(stack, keep)
 
 
 def _drop_strays(stack: Stack) -> None:

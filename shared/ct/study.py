@@ -357,7 +357,7 @@ def _split_series(study: Study, files: list[tuple[Entry, Header]]) -> list[Serie
     for stack in stacks:
         header = stack.frames[0].header
         row = describe.row_of_stack(uid, stack)
-        rest = with_pixels - len(stack.frames)
+        rest = with_pixels - len(stack.frames) - sum(s.dropped for s in stacks)
         out.append(Series(row, study, stack=stack, header=header, set_aside=rest))
     for name, members in sorted(roles.items()):
         header = min((h for _, h in members), key=lambda h: h.raw("SOPInstanceUID"))
