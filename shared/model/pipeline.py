@@ -119,7 +119,7 @@ def analyse(
         decisive=_decisive(evidence, volume),
         findings=find(density, seen.hu, seen.plan, chest, volume) if verdict == "pathology" else [],
         model=model.info,
-        warnings=_warnings(volume, probability, partial, model.config),
+        warnings=_warnings(volume, probability, partial, model.config, passport),
         refusal=refusal,
         seconds=time.perf_counter() - started,
     )
@@ -148,9 +148,12 @@ def _missing(chest: Chest, passport: Passport | None) -> str:
     )
 
 
-def _warnings(volume: Volume, probability: float, partial: str, config: ModelConfig) -> list[Notice]:
+def _warnings(
+    volume: Volume, probability: float, partial: str, config: ModelConfig, passport: Passport | None
+) -> list[Notice]:
+    said = {warning.code for warning in passport.warnings} if passport else set()
     out = []
-    if partial:
+    if partial and "partial_chest_warning" not in said:
         out.append(Notice(code="partial_chest_warning", params={"what": partial}))
     if in_grey_zone(probability, config):
         out.append(Notice(code="grey_zone"))
