@@ -238,7 +238,7 @@ def check_upload(file: BinaryIO, limits: Limits | None = None) -> None:
     Refusal
         What `open_upload` raises and can be told this early.
     """
-    blob = HandleBlob(file.fileno(), file.seek(0, os.SEEK_END))
+    blob = HandleBlob(file, file.seek(0, os.SEEK_END))
     try:
         if _usable(PlainEntry("upload", blob)) == "zip":
             records = _Finder(limits or Limits()).zip_records(blob)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 #: unpacked tars and nested archives above this size go to an anonymous temporary file
 SPOOL_BYTES = 64 << 20
@@ -60,14 +60,15 @@ class FileBlob:
 
 @dataclass(frozen=True, slots=True)
 class HandleBlob:
-    """An open file, by its descriptor; whoever opened it closes it."""
+    """An open file, which may be no file of the system; whoever opened it closes it."""
 
-    handle: int
+    file: BinaryIO
     size: int
 
     def read_at(self, start: int, length: int) -> bytes:
         """See `Blob.read_at`."""
-        return _pread(self.handle, start, length)
+        self.file.seek(start)
+        return self.file.read(max(0, length))
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,22 +237,24 @@ def read_study(
         ``several_studies`` where there is more than one and none is named; as `read_studies`.
     """
     studies = read_studies(source, series_uid=series_uid, limits=limits)
+    return select_study(studies, study_uid=study_uid, series_uid=series_uid)
+
+
+def select_study(
+    studies: Sequence[Study], *, study_uid: str | None = None, series_uid: str | None = None
+) -> Study:
+    """The rule of `read_study` over studies that were read already."""
     if study_uid is not None:
         studies = [s for s in studies if s.study_uid == study_uid]
-        if not studies:
-            raise Refusal("no_dicom")
-    if series_uid is not None:
-        named = [s for s in studies if any(x.uid == series_uid for x in s.series)]
-        studies = named or studies
-    if len(studies) == 1:
-        return studies[0]
-    with_ct = [s for s in studies if s.has_ct] or studies
-    readable = [s for s in with_ct if s.passport.refusal is None]
-    if len(with_ct) == 1:
-        return with_ct[0]
-    if readable:
-        raise Refusal("several_studies", n=len(with_ct))
-    return min(with_ct, key=lambda s: (-len(s.series), s.study_uid))
+    elif series_uid is not None:
+        studies = [s for s in studies if any(x.uid == series_uid for x in s.series)] or studies
+    if not studies:
+        raise Refusal("no_dicom")
+    counted = [s for s in studies if s.has_ct] or list(studies)
+    if len(counted) > 1 and any(s.passport.refusal is None for s in counted):
+        raise Refusal("several_studies", n=len(counted))
+    # nothing can be read: the fullest study says why
+    return min(counted, key=lambda s: (-len(s.series), s.study_uid))
 
 
 def _nothing_found(upload: Upload) -> Refusal:
