@@ -54,7 +54,7 @@ def look(volume: Volume, chest: Chest, model: Model, progress: Progress | None =
     """Run the network over a chest; the part of `analyse` that costs time, and what calibration fits on."""
     plan = make_plan(volume, chest, model.config)
     logits = np.empty(plan.cells, dtype=np.float32)
-    hu = np.empty((len(plan.slices), len(plan.rows), plan.columns.shape[1]), dtype=np.int16)
+    hu = np.empty((len(plan.slices), *plan.plane), dtype=np.int16)
     for part, pixels in batches(volume, plan, model.config):
         logits[part] = model.logits(pixels)
         hu[part] = np.rint(pixels[:, model.config.neighbours // 2])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from shared.ct.chest import Chest
 from shared.ct.volume import Volume
@@ -36,8 +36,8 @@ class Plan:
         Slices of the volume that are judged, evenly spaced, lowest first.
     step : int
         Their distance, in slices of the volume.
-    rows, columns : ndarray of float32, shapes (h, y) and (x, w)
-        Resampling operators of the plane: ``rows @ slice @ columns``.
+    rows, columns : sparse array of float32, shapes (h, y) and (w, x)
+        Resampling operators of the plane: ``rows @ slice @ columns.T``.
     cells : tuple of int
         Cells along z, y, x: (slices, h / stride, w / stride).
     affine : ndarray of float64, shape (4, 4)
@@ -46,10 +46,15 @@ class Plan:
 
     slices: NDArray[np.int64]
     step: int
-    rows: Floats
-    columns: Floats
+    rows: sparse.csr_array
+    columns: sparse.csr_array
     cells: tuple[int, int, int]
     affine: NDArray[np.float64]
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Pixels of the model's input along y and x."""
+        return int(self.rows.shape[0]), int(self.columns.shape[0])
 
     @property
     def cell_ml(self) -> float:
@@ -86,13 +91,13 @@ def make_plan(volume: Volume, chest: Chest, config: ModelConfig) -> Plan:
     affine[:3, 1] *= cell / dy
     affine[:3, 2] *= step
     affine[:3, 3] = origin[:3]
-    shape = (len(slices), len(rows) // config.stride, len(columns) // config.stride)
-    return Plan(slices, step, rows, np.ascontiguousarray(columns.T), shape, affine)
+    shape = (len(slices), rows.shape[0] // config.stride, columns.shape[0] // config.stride)
+    return Plan(slices, step, rows, columns, shape, affine)
 
 
 def _operator(
     size: int, spacing: float, low: float, high: float, config: ModelConfig
-) -> tuple[Floats, float]:
+) -> tuple[sparse.csr_array, float]:
     """Resampling along one axis: a matrix (pixels of the model, voxels), and the voxel of pixel 0.
 
     A triangle as wide as the coarser of both grids: interpolation where the volume is coarser,
@@ -112,7 +117,7 @@ def _operator(
     total = weight.sum(axis=1, keepdims=True)
     inside = (centres >= -0.5) & (centres <= size - 0.5)
     weight = np.where(inside[:, None], weight / np.maximum(total, 1e-6), 0.0)
-    return weight.astype(np.float32), float(first)
+    return sparse.csr_array(weight.astype(np.float32)), float(first)
 
 
 def thorax_on_cells(chest: Chest, plan: Plan) -> NDArray[np.bool_]:
@@ -143,14 +148,15 @@ def batches(volume: Volume, plan: Plan, config: ModelConfig, size: int = 8) -> I
     dz = volume.spacing_mm[0]
     thick = max(1, min(plan.step, round(SLAB_MM / dz)))
     offsets = (np.arange(config.neighbours) - config.neighbours // 2) * config.context_mm / dz
-    edge = (1.0 - np.outer(plan.rows.sum(axis=1), plan.columns.sum(axis=0))) * np.float32(AIR_HU)
+    # what lies outside the picture is air
+    edge = (1 - np.outer(plan.rows.sum(axis=1), plan.columns.sum(axis=1))) * np.float32(AIR_HU)
     for start in range(0, len(plan.slices), size):
         chosen = plan.slices[start : start + size]
-        out = np.empty((len(chosen), config.neighbours, len(plan.rows), plan.columns.shape[1]), np.float32)
+        out = np.empty((len(chosen), config.neighbours, *plan.plane), np.float32)
         for i, z in enumerate(chosen):
             for k, offset in enumerate(np.rint(offsets).astype(np.int64)):
                 slab = _slab(volume.hu, int(z + offset), thick)
-                out[i, k] = plan.rows @ slab @ plan.columns + edge
+                out[i, k] = (plan.columns @ (plan.rows @ slab).T).T + edge
         yield slice(start, start + len(chosen)), out
 
 
