@@ -19,7 +19,21 @@ _ALONE = {"nifti", "zip", "gzip", "bzip2", "xz", "tar", "7z", "rar", "nrrd"}
 #: files that lie beside studies and are none; they are looked at only when they are named themselves
 _BESIDE = {
     *(".csv", ".tsv", ".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".yml", ".yaml", ".html", ".htm"),
-    *(".log", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ods", ".png", ".jpg", ".jpeg", ".gif", ".webp"),
+    *(
+        ".journal",
+        ".log",
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".xls",
+        ".xlsx",
+        ".ods",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".webp",
+    ),
     *(".py", ".ipynb", ".sh", ".bat", ".exe", ".inf", ".ini", ".db", ".sqlite", ".lnk", ".url"),
 }
 _FOLDERS_BESIDE = {"__MACOSX"}
