@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
+from shared import keys
 from shared.documents import Job, JobKind, JobState, Moment
 from shared.errors import Lang
 from shared.web.language import request_lang
@@ -43,9 +44,15 @@ class AnalyzeQuery(LangQuery):
 class BlobIn(BaseModel):
     """A study that lies in the bucket."""
 
-    blob_key: str = Field(
-        max_length=1024, pattern=r"^incoming/[^/\x00-\x1f]+(/[^/\x00-\x1f]+)*$", description="incoming/…"
-    )
+    blob_key: str = Field(max_length=900, description="Key of an object below incoming/.")
+
+    @field_validator("blob_key")
+    @classmethod
+    def _below_incoming(cls, value: str) -> str:
+        parts = value.removeprefix(keys.INCOMING).split("/")
+        if not value.startswith(keys.INCOMING) or not value.isprintable() or {"", ".", ".."} & set(parts):
+            raise ValueError("must be a key below incoming/")
+        return value
 
 
 class ErrorOut(BaseModel):

@@ -10,8 +10,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.ct.blocks import geometry, pack_blocks
-
 from functions.analyze.messages import (
     Analysed,
     Broken,
@@ -24,6 +22,7 @@ from functions.analyze.messages import (
 )
 from functions.analyze.work import BLOCK_DEPTH, EVIDENCE, GEOMETRY, Work, block_name, heatmap_name
 from shared.ct.archive import Limits
+from shared.ct.blocks import geometry, pack_blocks
 from shared.ct.passport import Passport
 from shared.ct.study import Study, read_studies, read_study
 from shared.documents import StudyChoice
@@ -37,6 +36,7 @@ Send = Callable[[Progress | FileReady | Outcome], None]
 
 #: parts of the whole that reading, the model and drawing take, for the progress bar
 _DECODED, _JUDGED = 0.5, 0.9
+_STAGES = {"lungs": (0.5, 0.6), "model": (0.6, 0.85), "findings": (0.85, 0.9)}
 
 
 def run(work: Work, send: Send) -> None:
@@ -85,7 +85,8 @@ def _analyse(work: Work, send: Send) -> Outcome:
         return study
 
     def judged(stage: str, part: float) -> None:
-        send(Progress(stage=stage, progress=_DECODED + (_JUDGED - _DECODED) * _unit(part)))
+        begin, end = _STAGES.get(stage, (_JUDGED, _JUDGED))
+        send(Progress(stage=stage, progress=begin + (end - begin) * _unit(part)))
 
     try:
         volume = study.chosen.load(

@@ -22,7 +22,7 @@ from shared.stores import open_blobs, open_documents
 from tests.servers import REPO, free_ports
 
 T = TypeVar("T")
-START_S = 60.0
+START_S = 120.0
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Service:
         assert self.gateway is not None
         assert self.gateway.poll() is None, self.log("gateway")
         try:
-            return requests.get(self.url + path, timeout=5).status_code == 200
-        except requests.ConnectionError:
+            return requests.get(self.url + path, timeout=30).status_code == 200
+        except requests.RequestException:
             return False
 
     def kill_workers(self) -> None:
@@ -172,10 +172,12 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def running(folder: Path, values: Mapping[str, Any], *, workers: int = 1) -> Iterator[Service]:
+def running(
+    folder: Path, values: Mapping[str, Any], *, workers: int = 1, kind: type[Service] = Service
+) -> Iterator[Service]:
     """A service that stops at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    service = Service(folder, values)
+    service = kind(folder, values)
     service.stores()
     try:
         service.start_gateway()
