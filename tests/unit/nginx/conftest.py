@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
-import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.router import running_nginx
+
 FUNCTIONS = ("patients", "scans", "analyze", "report")
 MAX_UPLOAD_MB = 3
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -76,43 +66,6 @@ def echo_server(name: str) -> Iterator[int]:
         thread.join()
 
 
-@contextmanager
-def running_nginx(folder: Path, upstreams: dict[str, int], **settings: str) -> Iterator[int]:
-    """Start ``localstack/router`` as its image does; gives the API port."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if nginx is None or shutil.which("envsubst") is None:
-        pytest.skip("nginx and envsubst are needed: apt install nginx-light gettext-base")
-    api, page = free_port(), free_port()
-    env = {
-        "PATH": os.environ["PATH"] + ":/usr/sbin",
-        "CT_ROUTER_TMP": str(folder),
-        "CT_ROUTER_API": f"127.0.0.1:{api}",
-        "CT_ROUTER_PAGE": f"127.0.0.1:{page}",
-        "CT_ROUTER_RESOLVER": "127.0.0.1",
-        **{f"CT_UPSTREAM_{name.upper()}": f"127.0.0.1:{port}" for name, port in upstreams.items()},
-        **settings,
-    }
-    # the image runs as an ordinary user; a master that is root would hand over to one that cannot read here
-    as_root = ["-g", "user root;"] if os.geteuid() == 0 else []
-    log = (folder / "nginx.log").open("w+b")
-    process = subprocess.Popen(
-        [str(ROOT / "localstack/router/start.sh"), *as_root], env=env, stdout=log, stderr=subprocess.STDOUT
-    )
-    try:
-        while True:
-            if process.poll() is not None:
-                raise AssertionError((folder / "nginx.log").read_text())
-            with socket.socket() as probe:
-                probe.settimeout(1)
-                if probe.connect_ex(("127.0.0.1", api)) == 0:
-                    break
-        yield api
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
-
-
 class Answer:
     """Status, headers and body."""
 
@@ -142,7 +95,7 @@ def asker(port: int) -> Ask:
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Asks an nginx in front of four echo servers; `report` is down on purpose where a test says so."""
+    """Asks an nginx in front of four echo servers."""
     folder = tmp_path_factory.mktemp("nginx")
     (folder / "page" / "assets").mkdir(parents=True)
     (folder / "page" / "index.html").write_text("<!doctype html>the page")

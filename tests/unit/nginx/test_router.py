@@ -12,9 +12,11 @@ from localstack.routes import ROUTES
 from shared.errors import Lang, Notice
 from shared.settings import Settings
 from shared.web.docs import CSP as DOCS_CSP
-from tests.unit.nginx.conftest import FUNCTIONS, MAX_UPLOAD_MB, ROOT, Ask, asker, free_port, running_nginx
+from tests.router import START, running_nginx
+from tests.servers import free_ports
+from tests.unit.nginx.conftest import FUNCTIONS, MAX_UPLOAD_MB, Ask, asker
 
-CONF = (ROOT / "localstack/router/nginx.conf").read_text(encoding="utf-8")
+CONF = START.with_name("nginx.conf").read_text(encoding="utf-8")
 
 PATHS = {
     "/api/patients": "patients",
@@ -114,7 +116,7 @@ def test_an_upload_over_the_limit_is_413_in_words(ask: Ask, lang: Lang) -> None:
     assert problem["status"] == 413
     assert problem["detail"] == Notice(code="too_large", params={"limit_mb": MAX_UPLOAD_MB}).words(lang)
     assert problem["title"] == Notice(code="too_large", params={"limit_mb": MAX_UPLOAD_MB}).text(lang)
-    assert problem["request_id"]
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
 
 
 def test_an_upload_of_exactly_the_limit_passes_with_its_form_around_it(ask: Ask) -> None:
@@ -131,7 +133,7 @@ def test_an_upload_without_a_length_passes(ask: Ask) -> None:
 
 @pytest.mark.parametrize("lang", ["ru", "en"])
 def test_a_function_that_is_down_is_503_in_words_and_the_others_go_on(tmp_path: Path, lang: Lang) -> None:
-    down = {name: free_port() for name in FUNCTIONS}
+    down = dict(zip(FUNCTIONS, free_ports(len(FUNCTIONS)), strict=True))
     with running_nginx(tmp_path, down) as port:
         answer = asker(port)("GET", f"/api/patients?lang={lang}")
         assert asker(port)("GET", "/healthz").status == 200
