@@ -69,7 +69,7 @@ def chromium() -> Iterator[Browser]:
 def service(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("browser")
     write_model(folder / "model")
-    with running(folder, {"model_dir": folder / "model", "threads": 1, "poll_s": 0.1}) as service:
+    with running(folder, {"model_dir": str(folder / "model"), "threads": 1, "poll_s": 0.1}) as service:
         yield service
 
 

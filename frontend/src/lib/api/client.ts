@@ -1,83 +1,118 @@
-// The API as functions. Each answers data or throws `ApiProblem` or `ServiceAway`.
+// The API as functions over the generated types. Each answers data or throws `ApiProblem` or `ServiceAway`.
+import createClient from 'openapi-fetch';
 import { language } from '../i18n/index.svelte';
 import { service } from '../service.svelte';
 import { ApiProblem, problemOf, ServiceAway } from './problem';
-import type { Geometry, Job, Limits, Page, Patient, PatientFields, Report, Scan, ScanDetail, ScanState, Upload, Verdict } from './types';
+import type { paths } from './schema';
+import type { Geometry, Job, Patient, PatientFields, Report, ScanDetail, ScanState, Upload, Verdict } from './types';
 
-type Query = Record<string, string | number | null | undefined>;
+const client = createClient<paths>({ baseUrl: location.origin, fetch: reach });
 
-async function call<T>(method: string, path: string, options: { query?: Query; body?: unknown; headers?: Record<string, string>; signal?: AbortSignal | undefined } = {}): Promise<T> {
-  const answer = await send(method, path, options);
-  return (answer.status === 204 ? undefined : await answer.json()) as T;
-}
-
-async function send(method: string, path: string, { query = {}, body, headers = {}, signal }: { query?: Query; body?: unknown; headers?: Record<string, string>; signal?: AbortSignal | undefined }): Promise<Response> {
-  const params = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) if (value !== null && value !== undefined && value !== '') params.set(name, String(value));
-  const search = params.size ? `?${params}` : '';
+/** fetch that tells whether the service is there, in the page's language. */
+async function reach(request: Request): Promise<Response> {
+  request.headers.set('Accept-Language', language.current);
   let answer: Response;
   try {
-    answer = await fetch(path + search, {
-      method,
-      headers: { 'Accept-Language': language.current, ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
-      body: body === undefined ? null : JSON.stringify(body),
-      signal: signal ?? null,
-    });
+    answer = await fetch(request);
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (request.signal.aborted) throw error;
     service.unreachable();
     throw new ServiceAway(String(error));
   }
-  if (answer.ok) {
-    service.answered();
-    return answer;
-  }
-  const problem = problemOf(answer.status, await answer.json().catch(() => null));
+  if (answer.ok) service.answered();
+  return answer;
+}
+
+interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/** The data of an answer, or its problem as an exception. */
+async function data<T>(answering: Promise<Answer<T>>): Promise<T> {
+  const { data, error, response } = await answering;
+  if (response.ok) return data as T;
+  const problem = problemOf(response.status, error);
   if (problem instanceof ServiceAway) service.unreachable();
   else service.answered();
   throw problem;
 }
 
-const id = encodeURIComponent;
+const stop = (signal: AbortSignal | undefined): { signal?: AbortSignal } => (signal ? { signal } : {});
+
+interface PageQuery {
+  limit?: number;
+  offset?: number;
+}
+
+interface ScansQuery extends PageQuery {
+  patient_id?: string;
+  state?: ScanState | '';
+  verdict?: Verdict | '';
+  sort?: string;
+}
 
 export const api = {
-  patients: (query: { q?: string; limit?: number; offset?: number }, signal?: AbortSignal) =>
-    call<Page<Patient>>('GET', '/api/patients', { query, signal }),
-  patient: (key: string, signal?: AbortSignal) => call<Patient>('GET', `/api/patients/${id(key)}`, { signal }),
-  createPatient: (body: PatientFields) => call<Patient>('POST', '/api/patients', { body }),
-  updatePatient: (patient: Patient, body: Partial<PatientFields>) =>
-    call<Patient>('PUT', `/api/patients/${id(patient.id)}`, { body }),
-  deletePatient: (key: string) => call<void>('DELETE', `/api/patients/${id(key)}`),
+  patients: (query: PageQuery & { q?: string }, signal?: AbortSignal) =>
+    data(client.GET('/api/patients', { params: { query }, ...stop(signal) })),
+  patient: (patient_id: string, signal?: AbortSignal) =>
+    data(client.GET('/api/patients/{patient_id}', { params: { path: { patient_id } }, ...stop(signal) })),
+  createPatient: (body: PatientFields) => data(client.POST('/api/patients', { body })),
+  updatePatient: ({ id: patient_id }: Patient, body: PatientFields) =>
+    data(client.PUT('/api/patients/{patient_id}', { params: { path: { patient_id } }, body })),
+  deletePatient: (patient_id: string) =>
+    data(client.DELETE('/api/patients/{patient_id}', { params: { path: { patient_id } } })),
 
-  scans: (
-    query: { patient_id?: string; state?: ScanState | ''; verdict?: Verdict | ''; sort?: string; limit?: number; offset?: number },
-    signal?: AbortSignal,
-  ) => call<Page<Scan>>('GET', '/api/scans', { query, signal }),
-  scan: (key: string, signal?: AbortSignal) => call<ScanDetail>('GET', `/api/scans/${id(key)}`, { signal }),
-  describeScan: (key: string, description: string) =>
-    call<ScanDetail>('PUT', `/api/scans/${id(key)}`, { body: { description } }),
-  deleteScan: (key: string) => call<void>('DELETE', `/api/scans/${id(key)}`),
-  chooseStudy: (key: string, study_uid: string) => call<ScanDetail>('POST', `/api/scans/${id(key)}/choose`, { body: { study_uid } }),
-  splitStudies: (key: string) => call<{ items: Scan[] }>('POST', `/api/scans/${id(key)}/choose`, { body: { split: true } }),
+  scans: (query: ScansQuery, signal?: AbortSignal) =>
+    data(client.GET('/api/scans', { params: { query }, ...stop(signal) })),
+  scan: async (scan_id: string, signal?: AbortSignal) =>
+    (await data(client.GET('/api/scans/{scan_id}', { params: { path: { scan_id } }, ...stop(signal) }))) as ScanDetail,
+  deleteScan: (scan_id: string) => data(client.DELETE('/api/scans/{scan_id}', { params: { path: { scan_id } } })),
+  chooseStudy: (scan_id: string, study_uid: string) =>
+    data(
+      client.POST('/api/scans/{scan_id}/choose', { params: { path: { scan_id } }, body: { study_uid, split: false } }),
+    ),
+  splitStudies: (scan_id: string) =>
+    data(
+      client.POST('/api/scans/{scan_id}/choose', {
+        params: { path: { scan_id } },
+        body: { study_uid: '', split: true },
+      }),
+    ),
 
-  analyse: (key: string, { force = false } = {}) =>
-    call<Job>('POST', `/api/scans/${id(key)}/analyze`, {
-      query: force ? { force: 'true' } : {},
-      headers: { Prefer: 'respond-async', Accept: 'application/json' },
-    }),
-  cancelJob: (key: string) => call<void>('DELETE', `/api/jobs/${id(key)}`),
-  report: (key: string, signal?: AbortSignal) =>
-    call<Report>('GET', `/api/scans/${id(key)}/report`, { query: { lang: language.current }, signal }),
+  analyse: (scan_id: string, { force = false } = {}) =>
+    data(
+      client.POST('/api/scans/{scan_id}/analyze', {
+        params: { path: { scan_id }, query: { force } },
+        headers: { Prefer: 'respond-async', Accept: 'application/json' },
+      }),
+    ) as Promise<Job>,
+  cancelJob: (job_id: string) => data(client.DELETE('/api/jobs/{job_id}', { params: { path: { job_id } } })),
+  report: async (scan_id: string, signal?: AbortSignal) =>
+    (await data(
+      client.GET('/api/scans/{scan_id}/report', { params: { path: { scan_id } }, ...stop(signal) }),
+    )) as unknown as Report,
 
-  limits: () => call<Limits>('GET', '/api/limits'),
+  limits: () => data(client.GET('/api/limits')),
   startUpload: (body: { patient_id: string; file_name: string; description: string; size: number }) =>
-    call<Upload>('POST', '/api/uploads', { body }),
-  completeUpload: (key: string) => call<Scan>('POST', `/api/uploads/${id(key)}/complete`),
-  dropUpload: (key: string) => call<void>('DELETE', `/api/uploads/${id(key)}`),
+    data(client.POST('/api/uploads', { body })),
+  completeUpload: (upload_id: string) =>
+    data(client.POST('/api/uploads/{upload_id}/complete', { params: { path: { upload_id } } })),
+  dropUpload: (upload_id: string) => data(client.DELETE('/api/uploads/{upload_id}', { params: { path: { upload_id } } })),
 
-  geometry: (key: string, signal?: AbortSignal) => call<Geometry>('GET', `/api/scans/${id(key)}/volume`, { signal }),
-  block: async (key: string, block: number, signal?: AbortSignal): Promise<ArrayBuffer> =>
-    (await send('GET', `/api/scans/${id(key)}/volume/${block}`, { signal })).arrayBuffer(),
+  geometry: async (scan_id: string, signal?: AbortSignal) =>
+    (await data(
+      client.GET('/api/scans/{scan_id}/volume', { params: { path: { scan_id } }, ...stop(signal) }),
+    )) as unknown as Geometry,
+  block: (scan_id: string, block: number, signal?: AbortSignal): Promise<ArrayBuffer> =>
+    data(
+      client.GET('/api/scans/{scan_id}/volume/{block}', {
+        params: { path: { scan_id, block } },
+        parseAs: 'arrayBuffer',
+        ...stop(signal),
+      }),
+    ),
 };
 
 /** Send one part; fetch cannot tell how much has left, so this is the one place with XMLHttpRequest. */
@@ -117,6 +152,8 @@ function parsed(text: string): unknown {
     return null;
   }
 }
+
+const id = encodeURIComponent;
 
 /** Addresses that the browser itself opens: pictures and downloads. */
 export const links = {

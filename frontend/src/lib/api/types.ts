@@ -1,15 +1,20 @@
-// The service's documents as the page uses them.
-export type Verdict = 'normal' | 'pathology' | 'no_result';
-export type ScanState =
-  | 'uploaded'
-  | 'preparing'
-  | 'needs_choice'
-  | 'ready'
-  | 'queued'
-  | 'analysing'
-  | 'done'
-  | 'refused'
-  | 'failed';
+// The service's documents as the page uses them: names for the generated types, and by hand only what the
+// OpenAPI document leaves open (report, passport, geometry).
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
+
+export type Patient = Schemas['PatientOut'];
+export type PatientFields = Schemas['PatientIn'];
+export type Scan = Schemas['ScanOut'];
+export type ScanDetail = Omit<Schemas['ScanDetail'], 'passport'> & { passport: Passport | null };
+export type StudyChoice = Schemas['StudyChoice'];
+export type Upload = Schemas['UploadOut'];
+export type Limits = Schemas['LimitsOut'];
+export type Job = Schemas['JobOut'];
+export type ScanState = Scan['state'];
+export type Verdict = NonNullable<Scan['verdict']>;
+
 export const VERDICTS: readonly Verdict[] = ['pathology', 'no_result', 'normal'];
 export const STATES: readonly ScanState[] = [
   'uploaded',
@@ -22,38 +27,6 @@ export const STATES: readonly ScanState[] = [
   'refused',
   'failed',
 ];
-
-export interface Page<T> {
-  items: T[];
-  total: number;
-  limit: number;
-  offset: number;
-}
-
-export interface PatientFields {
-  first_name: string;
-  last_name: string;
-  description: string;
-  birth_date: string | null;
-  sex: 'M' | 'F' | 'O' | null;
-  external_id: string | null;
-}
-
-export interface Patient extends PatientFields {
-  id: string;
-  created_at: string;
-  updated_at: string;
-  scan_count: number;
-  last_verdict: Verdict | null;
-}
-
-export interface StudyChoice {
-  study_uid: string;
-  study_date: string;
-  n_series: number;
-  n_instances: number;
-  description: string;
-}
 
 export interface Notice {
   code: string;
@@ -92,34 +65,6 @@ export interface Passport {
   warnings: Notice[];
 }
 
-export interface Scan {
-  id: string;
-  patient_id: string | null;
-  description: string;
-  file_name: string;
-  created_at: string;
-  updated_at: string;
-  size: number;
-  sha256: string;
-  state: ScanState;
-  stage: string;
-  progress: number;
-  study_uid: string;
-  series_uid: string;
-  verdict: Verdict | null;
-  probability_of_pathology: number | null;
-  reason_code: string | null;
-  /** why there is no result and what to do, in words */
-  reason: string | null;
-  choices: StudyChoice[];
-  volume_ready: boolean;
-  analysis_id: string | null;
-}
-
-export interface ScanDetail extends Scan {
-  passport: Passport | null;
-}
-
 export interface Finding {
   box_voxel: number[];
   volume_ml: number;
@@ -153,24 +98,4 @@ export interface Geometry {
   block_depth: number;
   blocks: number;
   order: number[];
-}
-
-export interface Job {
-  id: string;
-  scan_id: string;
-  state: 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
-  stage: string;
-  progress: number;
-}
-
-export interface Upload {
-  id: string;
-  part_size: number;
-  parts: { number: number; url: string }[];
-}
-
-export interface Limits {
-  formats: string[];
-  max_upload_bytes: number;
-  max_entries: number;
 }
