@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import Counter
 
-from functions.analyze.messages import ModelReady, Outcome
-from functions.analyze.process import started
-from functions.analyze.runner import AttemptFailed, Stopped, run_job
+from functions.analyze.messages import ModelReady
+from functions.analyze.process import AttemptFailed, run_work, warm_up
+from functions.analyze.runner import run_job
 from functions.analyze.work import Work
 from shared import keys
+from shared.ct.isolate import StoppedError
 from shared.documents import Job, new_id
 from shared.jobs import JobLost
 from shared.lifecycle import Stores
@@ -46,6 +47,7 @@ class Worker:
 
     def run(self) -> int:
         """Until `stop` is set; the exit code."""
+        warm_up()
         model = self._model()
         if model is None:
             return 1
@@ -94,8 +96,8 @@ class Worker:
             run_job(job, self.stores, self.settings, self.stop.is_set)
         except JobLost:
             return "lost"
-        except (Stopped, AttemptFailed) as reason:
-            stopped = isinstance(reason, Stopped)
+        except (StoppedError, AttemptFailed) as reason:
+            stopped = isinstance(reason, StoppedError)
             held = jobs.get(job.id)
             if held is None or held.worker_id != self.worker_id or held.state != "running":
                 return "lost"
@@ -125,18 +127,14 @@ class Worker:
 
     def _model(self) -> ModelInfo | None:
         """Load the model once in a child: a worker whose model does not run must not take jobs."""
-        outcome: Outcome | None = None
-        with started(Work.of(self.settings, "model"), memory_mb=self.settings.worker_memory_mb) as child:
-            while outcome is None and not self.stop.is_set():
-                messages = child.messages(0.5)
-                if messages is None:
-                    break
-                outcome = next(
-                    (m for m in messages if not hasattr(m, "stage") and not hasattr(m, "name")), None
-                )
+        work = Work.of(self.settings, "model")
+        try:
+            outcome = run_work(work, self.settings, lambda _: None, self.stop.is_set)
+        except StoppedError:
+            return None
         if isinstance(outcome, ModelReady):
             return outcome.model
-        log.error("model_does_not_load", outcome=outcome.model_dump() if outcome else None)
+        log.error("model_does_not_load", **outcome.model_dump(include={"error", "detail", "notice"}))
         return None
 
 

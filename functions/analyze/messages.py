@@ -1,6 +1,6 @@
-"""What the process that reads a study tells the worker: plain JSON, one message a line of the pipe.
+"""What the process that reads a study tells the worker, as JSON.
 
-The reading process handles files from strangers. Nothing that it sends is unpickled or used as a path.
+The reading process handles files from strangers: what it says is validated, and never used as a path.
 """
 
 from __future__ import annotations

@@ -17,11 +17,10 @@ import structlog
 
 from functions.analyze.messages import Analysed, Broken, FileReady, Outcome, Prepared, Progress, Refused
 from functions.analyze.model_info import current_model
-from functions.analyze.process import Child, started
+from functions.analyze.process import AttemptFailed, run_work
 from functions.analyze.record import record_analysis, record_prepared, record_unread
 from functions.analyze.work import Work, blob_of
 from shared import keys
-from shared.ct.passport import Passport
 from shared.documents import Job, Scan, ScanState, new_id
 from shared.errors import Notice
 from shared.jobs import JobLost
@@ -35,14 +34,6 @@ log = structlog.get_logger(__name__)
 _PROGRESS_S = 0.5
 
 
-class Stopped(Exception):
-    """The worker was told to stop."""
-
-
-class AttemptFailed(Exception):
-    """The process died or met an error of ours: the job may be tried again."""
-
-
 def run_job(job: Job, stores: Stores, settings: Settings, stopping: Callable[[], bool]) -> None:
     """Run a claimed job to its end.
 
@@ -50,7 +41,7 @@ def run_job(job: Job, stores: Stores, settings: Settings, stopping: Callable[[],
     ------
     JobLost
         The job is no longer ours; nothing of it remains.
-    Stopped
+    StoppedError
         ``stopping`` became true; the job is still ours.
     AttemptFailed
         The attempt is lost; the job is still ours.
@@ -137,30 +128,21 @@ class _Attempt:
                 folder=folder,
                 study_uid=self.scan.chosen_study_uid,
             )
-            with started(work, memory_mb=self.settings.worker_memory_mb) as child:
-                return self._listen(child, folder)
+            return run_work(
+                work, self.settings, lambda message: self._hear(message, folder), self._stop_or_go_on
+            )
 
-    def _listen(self, child: Child, folder: Path) -> Outcome:
-        deadline = self.started + self.settings.job_timeout_s
-        while True:
-            if self.stopping():
-                raise Stopped
-            messages = child.messages(0.2)
-            if messages is None:
-                code = child.exit_code()
-                log.error("child_died", exit_code=code, job_id=self.job.id)
-                raise AttemptFailed(f"exit code {code}")
-            for message in messages:
-                if isinstance(message, Progress):
-                    self._show(message.stage, message.progress)
-                elif isinstance(message, FileReady):
-                    self._take(folder, message.name)
-                else:
-                    return message
-            if time.monotonic() > deadline:
-                notice = Notice(code="decode_timeout", params={"seconds": self.settings.job_timeout_s})
-                return Refused(notice=notice, passport=Passport(refusal=notice))
-            self._keep_lease()
+    def _hear(self, message: Progress | FileReady, folder: Path) -> None:
+        if isinstance(message, Progress):
+            self._show(message.stage, message.progress)
+        else:
+            self._take(folder, message.name)
+
+    def _stop_or_go_on(self) -> bool:
+        """Asked some times a second: keeps the lease, and says whether to stop."""
+        if time.monotonic() - self._renewed > self.settings.lease_s / 3:
+            self._renew()
+        return self.stopping()
 
     def _show(self, stage: str, progress: float) -> None:
         """Write stage and progress to the job and the scan, not more often than anybody looks."""
@@ -180,10 +162,6 @@ class _Attempt:
 
         if change(self.stores.documents, Scan, self.scan.id, edit) is None:
             raise JobLost(f"scan {self.scan.id} is gone")
-
-    def _keep_lease(self) -> None:
-        if time.monotonic() - self._renewed > self.settings.lease_s / 3:
-            self._renew()
 
     def _renew(self) -> None:
         stage, progress = self._shown

@@ -32,28 +32,33 @@ from shared.model.session import Model, ModelError
 from shared.reporting.evidence_file import pack
 from shared.reporting.picture import key_picture, png_bytes
 
-Send = Callable[[Progress | FileReady | Outcome], None]
+Send = Callable[[Progress | FileReady], None]
 
 #: parts of the whole that reading, the model and drawing take, for the progress bar
 _DECODED, _JUDGED = 0.5, 0.9
 _STAGES = {"lungs": (0.5, 0.6), "model": (0.6, 0.85), "findings": (0.85, 0.9)}
 
 
-def run(work: Work, send: Send) -> None:
-    """Do the work and send its outcome; every way to end is a message."""
+def run(work: Work, send: Callable[[str], None]) -> str:
+    """Do the work; messages on the way and the outcome are JSON of `functions.analyze.messages`."""
+
+    def tell(message: Progress | FileReady) -> None:
+        send(message.model_dump_json())
+
     task = {"prepare": _prepare, "analyze": _analyse, "model": _load_model}[work.task]
+    outcome: Outcome
     try:
-        outcome = task(work, send)
+        outcome = task(work, tell)
     except Refusal as refusal:
         outcome = _refused(refusal.notice, None)
     except MemoryError:
-        outcome = _refused(Notice(code="memory_limit"), None)
+        raise  # `shared.ct.isolate` has the words for it
     except ModelError as error:
         outcome = Broken(error="ModelError", detail=str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker must hear of it
         frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
         outcome = Broken(error=type(error).__name__, frames=frames[-8:])
-    send(outcome)
+    return outcome.model_dump_json()
 
 
 def _prepare(work: Work, send: Send) -> Outcome:

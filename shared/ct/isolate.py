@@ -6,12 +6,12 @@ Whatever a hostile file does to the child, the caller gets a result or a `Refusa
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -57,7 +57,8 @@ def run_limited(
         Importable by name. With ``on_message`` it also gets a keyword ``send``: a function whose
         argument arrives at ``on_message`` in the caller.
     memory_mb : int
-        Address space of the child, MB; 0 for no limit (CUDA reserves more than there is).
+        Memory that the child may write to, MB; 0 for no limit. Reserved addresses do not count on
+        Linux: CUDA reserves more than there is.
     seconds : float
         Wall clock.
     should_stop : callable, optional
@@ -73,7 +74,7 @@ def run_limited(
     StoppedError
         ``should_stop`` said so.
     """
-    receive, send = _CONTEXT.Pipe(duplex=False)
+    receive, send = _CONTEXT.Pipe()
     process = _CONTEXT.Process(
         target=_child, args=(send, func, tuple(args), memory_mb, on_message is not None), daemon=False
     )
@@ -132,7 +133,7 @@ def _child(
     send: Connection, func: Callable[..., Any], args: tuple[Any, ...], memory_mb: int, talks: bool
 ) -> None:
     os.setpgid(0, 0)
-    _die_with_parent()
+    threading.Thread(target=_end_with_caller, args=(send,), daemon=True).start()
     _limit(memory_mb)
     extra = {"send": lambda value: send.send(("message", value))} if talks else {}
     try:
@@ -144,7 +145,6 @@ def _child(
     except Exception:  # noqa: BLE001 - the caller gets all of it
         answer = ("error", traceback.format_exc())
     send.send(answer)
-    send.close()
 
 
 def _limit(memory_mb: int) -> None:
@@ -152,11 +152,16 @@ def _limit(memory_mb: int) -> None:
         resource = importlib.import_module("resource")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if memory_mb:
-            resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+            kind = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
+            resource.setrlimit(kind, (memory_mb << 20, memory_mb << 20))
 
 
-def _die_with_parent() -> None:
-    """A child whose parent was killed must not go on (Linux; elsewhere its pipe breaks)."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+def _end_with_caller(pipe: Connection) -> None:
+    """A child whose caller was killed must not go on.
+
+    The caller never speaks, so all there is to hear is its end. The signal of a parent's death is no
+    help: the parent is the server that forks the children.
+    """
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv_bytes()
+    os.killpg(0, signal.SIGKILL)
