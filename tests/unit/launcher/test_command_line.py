@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from batch.cli import VERBS
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -108,3 +110,24 @@ def test_the_data_folder_is_for_its_owner_alone(launcher: ModuleType, tmp_path: 
 def test_status_and_down_of_nothing_say_so(tmp_path: Path) -> None:
     assert ct("status", "--data", str(tmp_path)).returncode == 3
     assert ct("down", "--data", str(tmp_path)).returncode == 0
+
+
+def test_the_batch_verbs_are_those_of_the_batch_command(launcher: ModuleType) -> None:
+    assert set(launcher.BATCH_ROLES) == set(VERBS)
+
+
+def test_a_batch_verb_works_from_another_folder_with_a_folder_called_batch(tmp_path: Path) -> None:
+    if Path(sys.prefix) != ROOT / ".venv":
+        pytest.skip("the launcher would install packages: start the tests with ./ct test")
+    (tmp_path / "batch").mkdir()
+    (tmp_path / "batch" / "__init__.py").write_text("raise SystemExit('this is not ours')")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "ct"), "predict", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--heatmaps" in done.stdout

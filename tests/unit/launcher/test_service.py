@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers import free_ports
+from tests.unit.model.tiny import write_model
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,17 +28,6 @@ pytestmark = [
 ]
 
 
-def free_ports(n: int) -> list[int]:
-    probes = [socket.socket() for _ in range(n)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
 def until(true: Callable[[], bool], seconds: float = 40) -> None:
     deadline = time.monotonic() + seconds
     while not true():
@@ -45,13 +36,18 @@ def until(true: Callable[[], bool], seconds: float = 40) -> None:
 
 
 class Service:
-    def __init__(self, data: Path) -> None:
-        self.data = data
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
         self.api, self.page = free_ports(2)
+        model = folder / "model"
+        model.mkdir()
+        write_model(model)
+        self.env = {**os.environ, "CT_MODEL_DIR": str(model), "CT_PROVIDER": "cpu"}
 
     def ct(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(ROOT / "ct"), verb, "--data", str(self.data), *arguments],
+            env=self.env,
             capture_output=True,
             text=True,
             timeout=120,
@@ -93,7 +89,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    one = Service(tmp_path / "data")
+    one = Service(tmp_path)
     yield one
     one.ct("down")
 
@@ -162,7 +158,11 @@ def test_everything_killed_at_once_starts_again_by_itself(service: Service) -> N
 def test_ctrl_c_in_the_foreground_stops_everything(service: Service) -> None:
     command = [sys.executable, str(ROOT / "ct"), "up", "--data", str(service.data), "--no-page"]
     with subprocess.Popen(
-        [*command, "--api-port", str(service.api)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--api-port", str(service.api)],
+        env=service.env,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         seen = ""
