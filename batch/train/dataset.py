@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
 
 #: model grid, mm per pixel in plane
 GRID_MM = 2.0
@@ -175,34 +176,17 @@ def pixel_size(lungs: Mask, body: Mask) -> float:
 
 
 def hull(points: Mask) -> Mask:
-    """Convex hull of a mask, filled, by half planes of its hull polygon."""
+    """Convex hull of a mask, filled."""
     ys, xs = np.nonzero(points & ~ndimage.binary_erosion(points))
-    if len(ys) < 3:
+    try:
+        edges = ConvexHull(np.stack([xs, ys], axis=1)).equations
+    except (QhullError, ValueError):  # all points on a line, or none
         return points.copy()
-    corners = _hull_polygon(np.stack([xs, ys], axis=1))
-    grid_y, grid_x = np.mgrid[: points.shape[0], : points.shape[1]]
+    grid_y, grid_x = np.ogrid[: points.shape[0], : points.shape[1]]
     inside = np.ones(points.shape, bool)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        inside &= (x1 - x0) * (grid_y - y0) - (y1 - y0) * (grid_x - x0) >= -1e-6
+    for across, down, offset in edges:
+        inside &= across * grid_x + down * grid_y + offset <= 1e-9
     return inside
-
-
-def _hull_polygon(points: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Corners of the convex hull, counter-clockwise in (x, y) (Andrew's monotone chain)."""
-    ordered = sorted(map(tuple, points))
-
-    def chain(sequence: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        line: list[tuple[int, ...]] = []
-        for p in sequence:
-            while len(line) > 1:
-                (ax, ay), (bx, by) = line[-2], line[-1]
-                if (bx - ax) * (p[1] - ay) - (by - ay) * (p[0] - ax) > 0:
-                    break
-                line.pop()
-            line.append(p)
-        return line[:-1]
-
-    return np.array(chain(ordered) + chain(reversed(ordered)))
 
 
 def thorax_mask(lungs: Mask, body: Mask, mm: float) -> Mask:
