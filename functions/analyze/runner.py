@@ -108,6 +108,10 @@ class _Attempt:
     def undo(self) -> None:
         """Remove what a lost attempt wrote; a scan that is gone leaves nothing at all."""
         stores, scan_id = self.stores, self.scan.id
+        ended = stores.jobs.get(self.job.id)
+        if ended is not None and not ended.live:
+            # a cancel can come between a renewal and the scan's own progress
+            stores.jobs.settle_scan(ended)
         scan = stores.documents.get(Scan, scan_id)
         if scan is None or scan.deleting:
             stores.blobs.delete_prefix(keys.scan_prefix(scan_id))
