@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import sys
 import tempfile
 import time
 import zipfile
@@ -230,7 +231,7 @@ class _PartWriter:
 
 def receive_body(folder: Path, *, max_bytes: int) -> Received:
     """Stream a raw request body (one part of a two-step upload); raises `Problem` ``too_large``."""
-    request.max_content_length = None
+    request.max_content_length = sys.maxsize  # None would mean the limit of JSON bodies
     too_large = Problem("too_large", limit_mb=f"{max_bytes / 1e6:g}")
     received = Received(_spool(folder))
     try:
