@@ -1,11 +1,12 @@
 """Writes the files that are made from code: ``python -m docs.generate``.
 
-``.env.example`` comes from `shared.settings`, the Postman collection from the OpenAPI document.
-Tests hold both to what this module would write.
+``.env.example`` comes from `shared.settings`; ``frontend/openapi.json``, which the page's client is made
+from, and the Postman collection come from the functions. Tests hold all to what this module would write.
 """
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -13,6 +14,8 @@ from typing import Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from docs.postman import collection
+from localstack.gateway import create_apps, merged_openapi
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,9 +91,20 @@ def env_example() -> str:
     return ENV_HEAD + "\n" + "\n".join(parts)
 
 
+def written() -> dict[str, str]:
+    """Every file, by its path in the repository, with its text."""
+    openapi = merged_openapi(create_apps(Settings()))
+    return {
+        ".env.example": env_example(),
+        "frontend/openapi.json": json.dumps(openapi, ensure_ascii=False, indent=1) + "\n",
+        "docs/postman_collection.json": json.dumps(collection(openapi), ensure_ascii=False, indent=1) + "\n",
+    }
+
+
 def main() -> None:
     """Write everything."""
-    (ROOT / ".env.example").write_text(env_example(), encoding="utf-8")
+    for path, text in written().items():
+        (ROOT / path).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
