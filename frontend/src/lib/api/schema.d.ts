@@ -1811,7 +1811,7 @@ export interface operations {
                 "application/json": {
                     /**
                      * Blob Key
-                     * @description incoming/…
+                     * @description Key of an object below incoming/.
                      */
                     blob_key: string;
                 };
