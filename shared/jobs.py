@@ -6,6 +6,7 @@ of two workers that reach for one job only one gets it, with any store that can 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
@@ -142,16 +143,17 @@ class Jobs:
         """
         while True:
             candidates = list(self._candidates())
-            for job in candidates:
-                try:
-                    if job.attempts >= self._max_attempts:
-                        self._give_up(job)
-                    else:
-                        return self._take(job, worker_id)
-                except VersionConflict:
-                    continue  # another worker was quicker
             if not candidates:
                 return None
+            while candidates:
+                job = candidates.pop(0)
+                try:
+                    if job.attempts < self._max_attempts:
+                        return self._take(job, worker_id)
+                    self._give_up(job)
+                except VersionConflict:
+                    # another worker was quicker: go apart, instead of racing it for the next one, too
+                    random.shuffle(candidates)
 
     def renew(self, job: Job, *, stage: str, progress: float) -> Job:
         """Keep the lease and say how far the work is (0..1). Raises `JobLost`."""

@@ -200,8 +200,9 @@ class _Sweep:
             yield from (one for one in batch if not known[one])
 
     def _changed_lately(self) -> Iterator[Scan]:
+        kept = {"deleting": False, "temporary": False}
         for offset in count(0, _BATCH):
-            page = self.documents.find(Scan, sort=[("updated_at", "desc")], limit=_BATCH, offset=offset)
+            page = self.documents.find(Scan, kept, sort=[("updated_at", "desc")], limit=_BATCH, offset=offset)
             late = [scan for scan in page if scan.updated_at > self.now - CHANGED_LATELY]
             yield from late
             if len(late) < _BATCH:

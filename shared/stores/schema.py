@@ -36,34 +36,34 @@ class Table:
 SEARCH = "search"
 #: how many values `DocumentStore.values` reads at a time
 PAGE = 1000
+_SORTED = ("updated_at", "probability_of_pathology")
 
 
-def _lists(*by: str, also: tuple[str, ...]) -> tuple[Index, ...]:
-    """Indexes that serve a filtered list, newest first, and its count without reading the documents."""
-    return tuple(Index((*((name,) if name else ()), "created_at", "id", *also)) for name in by)
-
-
+#: Equalities first, then the sort key, then what only filters: so a page is read in order, and a count is
+#: read from the index alone, in SQLite (which keeps no statistics here) and in MongoDB alike.
 SCHEMA: dict[type[Document], Table] = {
     Patient: Table(
         indexes=(
-            *_lists("", also=("deleting", SEARCH)),
-            Index(("last_name", "id", "deleting")),
+            Index(("deleting", "created_at", "id", SEARCH)),
+            Index(("deleting", "updated_at", "id", SEARCH)),
+            Index(("deleting", "last_name", "id", SEARCH)),
             Index(("external_id", "id")),
-            Index(("deleting", "id")),
         ),
         searched=("last_name", "first_name", "external_id", "description"),
     ),
     Scan: Table(
         indexes=(
-            *_lists("", "patient_id", "state", "verdict", also=("deleting", "temporary")),
-            Index(("updated_at", "id", "deleting", "temporary")),
-            Index(("probability_of_pathology", "id", "deleting", "temporary")),
+            Index(("deleting", "temporary", "created_at", "id")),
+            Index(("deleting", "temporary", "updated_at", "id")),
+            Index(("deleting", "temporary", "probability_of_pathology", "id")),
+            Index(("patient_id", "deleting", "temporary", "created_at", "id")),
+            Index(("state", "deleting", "temporary", "created_at", "id", "verdict", *_SORTED)),
+            Index(("verdict", "deleting", "temporary", "created_at", "id", "state", *_SORTED)),
             Index(("study_uid", "id")),
-            Index(("deleting", "id")),
-            Index(("temporary", "id")),
+            Index(("id", "temporary"), only="temporary"),
         ),
     ),
-    AnalysisDoc: Table(indexes=_lists("", "scan_id", "patient_id", also=())),
+    AnalysisDoc: Table(indexes=(Index(("scan_id", "created_at", "id")),)),
     Job: Table(
         indexes=(
             Index(("key",), unique=True, only="live"),
@@ -81,6 +81,12 @@ SCHEMA: dict[type[Document], Table] = {
     ),
     Remembered: Table(indexes=(Index(("expires_at", "id")), Index(("subject_id", "id")))),
 }
+
+
+def looked_up(kind: type[Document]) -> tuple[str, ...]:
+    """The fields of a collection that stand in an index, without id and search words."""
+    fields = [field for index in SCHEMA[kind].indexes for field in (*index.fields, index.only)]
+    return tuple(field for field in dict.fromkeys(fields) if field not in ("", "id", SEARCH))
 
 
 def fold(text: str) -> str:

@@ -7,6 +7,7 @@ import queue
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,17 @@ from shared.stores.protocols import (
     StoreUnavailable,
     VersionConflict,
 )
-from shared.stores.schema import PAGE, SCHEMA, SEARCH, Index, check_fields, fold, search_words, stored_value
+from shared.stores.schema import (
+    PAGE,
+    SCHEMA,
+    SEARCH,
+    Index,
+    check_fields,
+    fold,
+    looked_up,
+    search_words,
+    stored_value,
+)
 
 D = TypeVar("D", bound=Document)
 
@@ -68,10 +79,7 @@ class SqliteDocuments:
     def insert(self, document: Document) -> None:
         """See `DocumentStore`."""
         with self._connection() as db:
-            db.execute(
-                f"INSERT INTO {document.collection} (id, version, body, {SEARCH}) VALUES (?, ?, ?, ?)",  # noqa: S608
-                (document.id, document.version, document.model_dump_json(), search_words(document)),
-            )
+            db.execute(_insert(type(document)), _row(document))
 
     def get(self, kind: type[D], doc_id: str) -> D | None:
         """See `DocumentStore`."""
@@ -83,11 +91,7 @@ class SqliteDocuments:
         """See `DocumentStore`."""
         new = document.model_copy(update={"version": document.version + 1, "updated_at": utc_now()})
         with self._connection() as db:
-            written = db.execute(
-                f"UPDATE {new.collection} SET version = ?, body = ?, {SEARCH} = ? "  # noqa: S608
-                "WHERE id = ? AND version = ?",
-                (new.version, new.model_dump_json(), search_words(new), new.id, document.version),
-            ).rowcount
+            written = db.execute(_update(type(new)), {**_row(new), "seen": document.version}).rowcount
         if not written:
             raise VersionConflict(f"{new.collection}/{new.id} is not at version {document.version}")
         return new
@@ -110,9 +114,12 @@ class SqliteDocuments:
         """See `DocumentStore`."""
         condition, values = _condition(kind, where, text)
         with self._connection() as db:
+            # the page is found in an index, and only its own bodies are read
             rows = db.execute(
-                f"SELECT body FROM {kind.collection} WHERE {condition} "  # noqa: S608
-                f"ORDER BY {_order(kind, sort)} LIMIT ? OFFSET ?",
+                f"SELECT found.body FROM (SELECT id FROM {kind.collection} WHERE {condition} "  # noqa: S608
+                f"ORDER BY {_order(kind, sort)} LIMIT ? OFFSET ?) AS page "
+                f"CROSS JOIN {kind.collection} AS found ON found.id = page.id "
+                f"ORDER BY {_order(kind, sort, 'found.')}",
                 (*values, limit, offset),
             ).fetchall()
         return [kind.model_validate_json(row[0]) for row in rows]
@@ -132,7 +139,7 @@ class SqliteDocuments:
     ) -> dict[str, int]:
         """See `DocumentStore`."""
         condition, params = _condition(kind, {**(where or {}), field: list(values)}, "")
-        column = _column(field)
+        column = _column(kind, field)
         with self._connection() as db:
             rows = db.execute(
                 f"SELECT {column}, count(*) FROM {kind.collection} WHERE {condition} GROUP BY {column}",  # noqa: S608
@@ -191,21 +198,22 @@ class SqliteDocuments:
 
 
 def _schema_statements(db: sqlite3.Connection, kind: type[Document]) -> Iterator[str]:
-    """What is missing in a collection's table: the table, columns, indexes."""
+    """What is missing in a collection's table: the table, columns of looked-up fields, indexes.
+
+    The columns are plain ones that each write fills: out of an index on a computed column SQLite counts
+    and sorts only with the bodies, which hold passports and are large.
+    """
     name = kind.collection
+    columns = ", ".join(looked_up(kind))
     yield (
         f"CREATE TABLE IF NOT EXISTS {name} (id TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, "
-        f"body TEXT NOT NULL, {SEARCH} TEXT NOT NULL)"
+        f"{columns}, {SEARCH} TEXT, body TEXT NOT NULL)"
     )
-    present = {row[1] for row in db.execute(f"PRAGMA table_xinfo({name})")}
-    needed = [field for index in SCHEMA[kind].indexes for field in (*index.fields, index.only) if field]
-    for field in dict.fromkeys(needed):
-        if field not in present:
-            # computed where it is read, stored only in the indexes: a new one can be added at any time
-            yield (
-                f"ALTER TABLE {name} ADD COLUMN {field} "
-                f"GENERATED ALWAYS AS (json_extract(body, '$.{field}')) VIRTUAL"
-            )
+    present = {row[1] for row in db.execute(f"PRAGMA table_info({name})")}
+    for field in looked_up(kind):
+        if present and field not in present:
+            yield f"ALTER TABLE {name} ADD COLUMN {field}"
+            yield f"UPDATE {name} SET {field} = json_extract(body, '$.{field}')"  # noqa: S608
     for index in SCHEMA[kind].indexes:
         yield _index_statement(name, index)
 
@@ -217,14 +225,39 @@ def _index_statement(table: str, index: Index) -> str:
     return f"CREATE {unique}INDEX IF NOT EXISTS {table}_{index.name} ON {table} ({columns}){only}"
 
 
-#: fields with a column of their own; any other is read out of the body
-_COLUMNS = {"id", "version"} | {
-    field for table in SCHEMA.values() for index in table.indexes for field in index.fields
-}
+@cache
+def _insert(kind: type[Document]) -> str:
+    fields = looked_up(kind)
+    values = ", ".join(f"json_extract(:body, '$.{field}')" for field in fields)
+    return (
+        f"INSERT INTO {kind.collection} (id, version, {', '.join(fields)}, {SEARCH}, body) "  # noqa: S608
+        f"VALUES (:id, :version, {values}, :{SEARCH}, :body)"
+    )
 
 
-def _column(field: str) -> str:
-    return field if field in _COLUMNS else f"json_extract(body, '$.{field}')"
+@cache
+def _update(kind: type[Document]) -> str:
+    values = ", ".join(f"{field} = json_extract(:body, '$.{field}')" for field in looked_up(kind))
+    return (
+        f"UPDATE {kind.collection} SET version = :version, {values}, {SEARCH} = :{SEARCH}, body = :body "  # noqa: S608
+        "WHERE id = :id AND version = :seen"
+    )
+
+
+def _row(document: Document) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "version": document.version,
+        "body": document.model_dump_json(),
+        SEARCH: search_words(document),
+    }
+
+
+def _column(kind: type[Document], field: str, table: str = "") -> str:
+    """A field in a query: its column, or else read out of the body."""
+    if field in ("id", "version", *looked_up(kind)):
+        return table + field
+    return f"json_extract({table}body, '$.{field}')"
 
 
 def _condition(kind: type[Document], where: Filter | None, text: str) -> tuple[str, list[Any]]:
@@ -234,9 +267,11 @@ def _condition(kind: type[Document], where: Filter | None, text: str) -> tuple[s
     terms = ["1"]
     params: list[Any] = []
     for field, value in where.items():
-        column = _column(field)
+        column = _column(kind, field)
         if value is None:
             terms.append(f"{column} IS NULL")
+        elif isinstance(value, bool):
+            terms.append(f"{column} = {int(value)}")  # spelt out: only so do partial indexes serve
         elif isinstance(value, Sequence) and not isinstance(value, str):
             terms.append(f"{column} IN ({', '.join('?' * len(value))})")
             params.extend(stored_value(one) for one in value)
@@ -249,9 +284,8 @@ def _condition(kind: type[Document], where: Filter | None, text: str) -> tuple[s
     return " AND ".join(terms), params
 
 
-def _order(kind: type[Document], sort: Sort) -> str:
+def _order(kind: type[Document], sort: Sort, table: str = "") -> str:
     """An ORDER BY clause; the id goes in the direction of the last key, so that one index serves it."""
     check_fields(kind, (field for field, _ in sort))
-    keys = [(_column(field), direction) for field, direction in sort]
-    keys.append(("id", sort[-1][1] if sort else "asc"))
-    return ", ".join(f"{column} {'DESC' if direction == 'desc' else 'ASC'}" for column, direction in keys)
+    keys = [*sort, ("id", sort[-1][1] if sort else "asc")]
+    return ", ".join(f"{_column(kind, field, table)} {direction.upper()}" for field, direction in keys)
