@@ -22,6 +22,8 @@ MIN_CHEST_MM = 45.0
 END_SHARE = 0.15
 #: mm: height of an adult's lungs, for a rough share where an end is cut off
 LUNG_HEIGHT_MM = 240.0
+#: mm of lung along the picture's border, mean over the slices: above it the picture cuts a lung
+CONTACT_MM = 10.0
 #: mm kept above and below the lungs when the chest is cut out of a larger examination
 CHEST_MARGIN_MM = 40.0
 #: ml of blood brighter than `BLOOD_HU` between the lungs that speaks for contrast
@@ -49,6 +51,8 @@ class Chest:
         z of the lowest and of the highest lung, LPS mm.
     coverage : Coverage
         How much of a chest is inside the volume.
+    cut_at_side : bool
+        Whether the picture's border cuts through a lung.
     chest_z : tuple of int
         First slice and one past the last slice of the volume that belong to the chest.
     contrast : bool
@@ -62,6 +66,7 @@ class Chest:
     middle_mm: float
     lungs_mm: tuple[float, float]
     coverage: Coverage
+    cut_at_side: bool
     chest_z: tuple[int, int]
     contrast: bool
 
@@ -74,6 +79,7 @@ class Chest:
         )
         missing += [] if c.apex_reached else ["apices cut off"]
         missing += [] if c.base_reached else ["bases cut off"]
+        missing += ["cut at the side"] if self.cut_at_side else []
         return ", ".join(missing)
 
 
@@ -101,6 +107,7 @@ def look_at_chest(volume: Volume) -> Chest:
     body = body_wall(grid)
     if not body.any():
         raise Refusal("not_chest")
+    picture = grid.hu.shape[1:]
     _, y, x = ndimage.find_objects(body.astype(np.uint8))[0]
     grid, body = grid.crop_plane(y, x), np.ascontiguousarray(body[:, y, x])
     lungs = find_lungs(grid, body)
@@ -113,6 +120,8 @@ def look_at_chest(volume: Volume) -> Chest:
         raise Refusal("not_chest")
     middle = midline_x(grid, lungs > 0, body)
     thorax, dependent = find_thorax(grid, lungs, middle)
+    cut = _cut_at_side(grid, lungs > 0, (y, x), picture)
+    coverage = _coverage(grid, lungs, ml, extent, cut)
     ends = [float((grid.affine @ [middle, 0.0, float(z), 1.0])[2]) for z in (slices[0], slices[-1])]
     return Chest(
         lungs=lungs,
@@ -121,13 +130,14 @@ def look_at_chest(volume: Volume) -> Chest:
         affine=grid.affine,
         middle_mm=float((grid.affine @ [middle, 0.0, 0.0, 1.0])[0]),
         lungs_mm=(ends[0], ends[1]),
-        coverage=_coverage(grid, lungs, ml, extent),
+        coverage=coverage,
+        cut_at_side=cut,
         chest_z=_chest_z(volume, grid, int(slices[0]), int(slices[-1])),
         contrast=_contrast(grid, lungs > 0, middle),
     )
 
 
-def _coverage(grid: Grid, lungs: NDArray[np.uint8], ml: float, extent: float) -> Coverage:
+def _coverage(grid: Grid, lungs: NDArray[np.uint8], ml: float, extent: float, cut: bool) -> Coverage:
     right, left = (float((lungs == side).sum()) * grid.voxel_ml for side in (RIGHT, LEFT))
     found: Literal["both", "left", "right"] = "both"
     if left < 0.1 * right:
@@ -141,7 +151,9 @@ def _coverage(grid: Grid, lungs: NDArray[np.uint8], ml: float, extent: float) ->
     if not (apex and base):
         share = min(extent / LUNG_HEIGHT_MM, 1.0 - (0.0 if apex else top) / 3 - (0.0 if base else bottom) / 3)
     if found != "both":
-        share = min(share, 1.0) / 2
+        share /= 2
+    elif cut:
+        share *= 0.8
     return Coverage(
         lungs_found=found,
         lung_ml=round(ml, 1),
@@ -150,6 +162,17 @@ def _coverage(grid: Grid, lungs: NDArray[np.uint8], ml: float, extent: float) ->
         base_reached=base,
         share=round(float(np.clip(share, 0.0, 1.0)), 2),
     )
+
+
+def _cut_at_side(grid: Grid, lungs: Mask, box: tuple[slice, slice], picture: tuple[int, ...]) -> bool:
+    """Whether lung lies along the border of the picture; ``box`` is the part of it that the grid holds."""
+    _, dy, dx = grid.spacing_mm
+    contact = 0.0
+    for axis, (edge, size, along) in enumerate(zip(box, picture, (dx, dy), strict=True), start=1):
+        for index, touches in ((0, edge.start == 0), (-1, edge.stop == size)):
+            if touches:
+                contact += float(np.take(lungs, index, axis=axis).sum()) * along
+    return contact / float(lungs.any(axis=(1, 2)).sum()) > CONTACT_MM
 
 
 def _chest_z(volume: Volume, grid: Grid, low: int, high: int) -> tuple[int, int]:

@@ -58,7 +58,7 @@ class Candidate:
     n_slices: int
     number: int
     uid: str
-    part: str = ""
+    part: int = 0
 
 
 Comparator = Callable[[Candidate, float], float]

@@ -86,7 +86,7 @@ def candidate_of(series: Series) -> Candidate:
         n_slices=row.n_instances,
         number=number if number is not None else 1 << 30,
         uid=row.series_uid,
-        part=stack.part if stack else "",
+        part=stack.part_number if stack else 0,
     )
 
 

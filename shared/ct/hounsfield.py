@@ -26,6 +26,10 @@ METAL_HU = 3071
 MASK_VALUES = 8
 #: values from 0 up that span less than this are grey levels, labels or SUV
 PICTURE_RANGE = 500
+#: no body part spans less than this
+CT_RANGE = 250
+#: width of the histogram's bins
+BIN_HU = 4
 #: where air, lung and soft tissue (fat to muscle, contrast left out) have their peaks
 AIR_HU, LUNG_HU, SOFT_HU = (-1090, -930), (-930, -560), (-170, 140)
 #: marks padding until the scale is known; the floor makes it air
@@ -124,43 +128,6 @@ def padding_to_air(
 
 
 @dataclass(frozen=True, slots=True)
-class Peaks:
-    """Peaks of a volume's histogram: places in HU and their share of the voxels."""
-
-    places: tuple[float, ...]
-    shares: tuple[float, ...]
-
-    @property
-    def strongest(self) -> float | None:
-        """Place of the highest peak."""
-        return self.places[int(np.argmax(self.shares))] if self.places else None
-
-
-def find_peaks(sample: NDArray[np.int16]) -> Peaks:
-    """Peaks of a sample of slices (n, rows, columns), padding left out."""
-    # averages of 3 x 3 voxels: noise of a sharp kernel hides the peaks
-    smooth = []
-    for plane in sample:
-        mean = ndimage.uniform_filter(plane.astype(np.float32), 3)[1::2, 1::2]
-        outside = ndimage.uniform_filter((plane == PADDING).astype(np.float32), 3)[1::2, 1::2] > 0.01
-        smooth.append(mean[~outside])
-    values = np.concatenate(smooth)
-    if not len(values):
-        return Peaks((), ())
-    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
-    bins = np.arange(low - 60, high + 61, 8.0)
-    counts = ndimage.gaussian_filter1d(np.histogram(values, bins)[0].astype(np.float64), 2.0)
-    counts /= counts.sum()
-    top = [
-        k
-        for k in range(1, len(counts) - 1)
-        if counts[k] > counts[k - 1] and counts[k] >= counts[k + 1] and counts[k] > 0.001
-    ]
-    centres = (bins[:-1] + bins[1:]) / 2
-    return Peaks(tuple(centres[top].tolist()), tuple(counts[top].tolist()))
-
-
-@dataclass(frozen=True, slots=True)
 class HuCheck:
     """The verdict on the scale: what to add (HU), and words for the passport."""
 
@@ -169,30 +136,57 @@ class HuCheck:
     warning: Notice | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """How well the peaks stand where air or lung and soft tissue belong, after an offset."""
+class Histogram:
+    """Shares of a volume's voxels by value, from a sample of slices, padding left out."""
 
-    weight: float
-    dark: float
-    soft: float
-    miss: float
+    def __init__(self, sample: NDArray[np.int16]) -> None:
+        inside, border = [], []
+        for plane in sample:
+            # averages of 3 x 3 voxels: noise of a sharp kernel hides the peaks
+            mean = ndimage.uniform_filter(plane.astype(np.float32), 3)[1::2, 1::2]
+            padded = ndimage.uniform_filter((plane == PADDING).astype(np.float32), 3)[1::2, 1::2]
+            inside.append(mean[padded < 0.01])
+            border.append(mean[:2][padded[:2] < 0.01])
+        values = np.concatenate(inside)
+        edges = np.arange(-33000, 33001, BIN_HU)
+        self._edges = edges
+        self._counts = np.histogram(values, edges)[0] / max(1, len(values))
+        self._sums = np.concatenate([[0.0], np.cumsum(self._counts)])
+        self.border = np.concatenate(border)
+        exact = sample[sample > PADDING]
+        #: much of the volume stands at its very lowest value: air was cut off there
+        self.floored = bool(len(exact) and (exact == exact.min()).mean() > 0.05)
+
+    def share(self, low: float, high: float) -> float:
+        """Share of the voxels from ``low`` to ``high``."""
+        a, b = (int(np.clip(np.searchsorted(self._edges, v), 0, len(self._counts))) for v in (low, high))
+        return float(self._sums[b] - self._sums[a])
+
+    def mode(self, low: float, high: float) -> float | None:
+        """The most frequent value from ``low`` to ``high``; None when there is none."""
+        a, b = (int(np.clip(np.searchsorted(self._edges, v), 0, len(self._counts))) for v in (low, high))
+        part = self._counts[a:b]
+        if not len(part) or not part.any():
+            return None
+        smooth = ndimage.gaussian_filter1d(part, 2.0)
+        return float(self._edges[a + int(np.argmax(smooth))] + BIN_HU / 2)
 
 
-def _fit(peaks: Peaks, offset: int) -> _Fit:
-    best = _Fit(0.0, 0.0, 0.0, 1e9)
-    found = [(p + offset, s) for p, s in zip(peaks.places, peaks.shares, strict=True)]
-    for dark, a in found:
-        air = AIR_HU[0] <= dark <= AIR_HU[1]
-        if not air and not LUNG_HU[0] <= dark <= LUNG_HU[1]:
-            continue
-        for soft, b in found:
-            if SOFT_HU[0] <= soft <= SOFT_HU[1]:
-                # air is the same on every scanner, lung is not
-                weight = min(a, b) * (1.0 if air else 0.5)
-                if weight > best.weight:
-                    best = _Fit(weight, dark, soft, abs(dark + 1000) if air else 100.0)
-    return best
+def _fits(histogram: Histogram, offset: int) -> bool:
+    """After ``offset`` air or lung, and soft tissue, stand where they belong, and little else."""
+
+    def share(low: float, high: float) -> float:
+        return histogram.share(low - offset, high - offset)
+
+    dark, soft = share(AIR_HU[0], LUNG_HU[1]), share(*SOFT_HU)
+    below, above, between = share(-40000, -1120), share(1300, 40000), share(LUNG_HU[1], SOFT_HU[0])
+    return min(dark, soft) >= 0.02 and below <= 0.03 and above <= 0.06 and between <= 2 * soft
+
+
+def _border_is_air(histogram: Histogram, offset: int) -> bool:
+    """What lies in front of the patient is air: an inverted picture fails here."""
+    border = histogram.border + offset
+    return not len(border) or bool(((border >= AIR_HU[0]) & (border <= AIR_HU[1])).mean() > 0.5)
 
 
 def check_scale(sample: NDArray[np.int16]) -> HuCheck:
@@ -204,22 +198,40 @@ def check_scale(sample: NDArray[np.int16]) -> HuCheck:
         ``not_hounsfield``.
     """
     _refuse_pictures(sample)
-    peaks = find_peaks(sample)
-    plain = _fit(peaks, 0)
-    fits = {offset: _fit(peaks, offset) for offset in OFFSETS}
-    best = max(OFFSETS, key=lambda o: (round(fits[o].weight, 6), -fits[o].miss))
-    if plain.weight > 0 and plain.weight >= 0.1 * fits[best].weight:
-        return HuCheck(0, f"air or lung {plain.dark:.0f}, soft tissue {plain.soft:.0f}")
-    fit = fits[best]
-    if fit.weight > 0:
-        warning = Notice(code="rescale_repaired", params={"what": f"{best:+d} HU"})
-        return HuCheck(best, f"air or lung {fit.dark:.0f}, soft tissue {fit.soft:.0f}", warning)
-    single = peaks.strongest
+    histogram = Histogram(sample)
+    if _fits(histogram, 0):
+        return HuCheck(0, _words(histogram, 0))
+    fitting = [o for o in OFFSETS if o and _fits(histogram, o) and _border_is_air(histogram, o)]
+    if fitting:
+        offset = min(fitting, key=lambda o: _miss(histogram, o))
+        warning = Notice(code="rescale_repaired", params={"what": f"{offset:+d} HU"})
+        return HuCheck(offset, _words(histogram, offset), warning)
+    dark, soft = histogram.share(AIR_HU[0], LUNG_HU[1]), histogram.share(*SOFT_HU)
     # a body part without air, or nothing but air, can be in HU; the chest finder judges it
-    if single is not None and (-200 <= single <= 150 or -1100 <= single <= -560):
-        return HuCheck(0, f"one peak at {single:.0f}")
-    where = ", ".join(f"{p:.0f}" for p in peaks.places[:6]) or "none"
-    raise Refusal("not_hounsfield", what=f"peaks at {where}")
+    elsewhere = histogram.share(-40000, SOFT_HU[0]) - dark
+    if (soft > 0.3 and dark < 0.02 and elsewhere < 0.1) or dark > 0.9:
+        return HuCheck(0, _words(histogram, 0))
+    mode = histogram.mode(-33000, 33000)
+    where = "nowhere" if mode is None else f"{mode:.0f}"
+    raise Refusal("not_hounsfield", what=f"most voxels at {where}; air and soft tissue are not in place")
+
+
+def _miss(histogram: Histogram, offset: int) -> float:
+    """How far air lies from -1000; where it was cut off, the usual floor of -1024 is as good."""
+    mode = histogram.mode(AIR_HU[0] - offset, AIR_HU[1] - offset)
+    if mode is None:
+        return 500.0 - (abs(offset) == 1024)
+    miss = abs(mode + offset + 1000)
+    return miss - 30 if histogram.floored and abs(offset) == 1024 else miss
+
+
+def _words(histogram: Histogram, offset: int) -> str:
+    parts = []
+    for name, (low, high) in (("air", AIR_HU), ("lung", LUNG_HU), ("soft tissue", SOFT_HU)):
+        mode = histogram.mode(low - offset, high - offset)
+        if mode is not None and histogram.share(low - offset, high - offset) > 0.01:
+            parts.append(f"{name} {mode + offset:.0f}")
+    return ", ".join(parts)
 
 
 def _refuse_pictures(sample: NDArray[np.int16]) -> None:
@@ -231,6 +243,8 @@ def _refuse_pictures(sample: NDArray[np.int16]) -> None:
     if distinct <= MASK_VALUES:
         raise Refusal("not_hounsfield", what=f"only {distinct} different values, as in a mask")
     low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
+    if high - low < CT_RANGE:
+        raise Refusal("not_hounsfield", what=f"values {low:.0f} to {high:.0f} only")
     if low >= -10 and high - low < PICTURE_RANGE:
         raise Refusal("not_hounsfield", what=f"values {low:.0f} to {high:.0f}, as in a picture or a mask")
 

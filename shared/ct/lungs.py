@@ -21,7 +21,7 @@ AERATED_HU = -400
 #: HU: at or below it a region that touches the picture's border is air around the patient
 OUTSIDE_HU = -930
 #: HU: parenchyma lies between these; gas in a bowel or a mattress mostly does not
-PARENCHYMA_HU = (-935, -550)
+PARENCHYMA_HU = (-935, -450)
 #: HU: solid enough to be the body's wall
 WALL_HU = -250
 #: HU: bone of a vertebra
@@ -187,8 +187,18 @@ def _lung_like(grid: Grid, inner: Mask, body: Mask) -> Mask:
     share = count(core & (grid.hu > low) & (grid.hu < high)) / np.maximum(count(core), 1)
     enclosed = count(_enclosed(body) & inner) / np.maximum(voxels, 1)
     dense_enough = ((ml >= MIN_LUNG_ML) & (share >= 0.5)) | ((ml >= EMPHYSEMA_ML) & (share >= 0.1))
+    good = dense_enough & (enclosed >= 0.5)
+    if not good.any():
+        return np.zeros(inner.shape, dtype=bool)
+    # sinuses, pharynx and stool have the density of lung too: small pieces count beside large ones only
+    z = np.broadcast_to(np.arange(inner.shape[0])[:, None, None], inner.shape)
+    ids = np.arange(1, n + 1)
+    large = good & (ml >= 0.25 * ml[good].max())
+    low = ndimage.minimum(z, labels, ids[large]).min()
+    high = ndimage.maximum(z, labels, ids[large]).max()
     keep = np.zeros(n + 1, dtype=bool)
-    keep[1:] = dense_enough & (enclosed >= 0.5)
+    beside = count(inner & (z >= low) & (z <= high)) / np.maximum(voxels, 1)
+    keep[1:] = good & (beside >= 0.5)
     return keep[labels]
 
 
@@ -262,7 +272,10 @@ def midline_x(grid: Grid, lungs: Mask, body: Mask) -> float:
     _, dy, dx = grid.spacing_mm
     box = (1, max(2, round(10 / dy)), max(2, round(10 / dx)))
     bone = (grid.hu[z, behind:] > BONE_HU) & body[z, behind:]
-    thick = ndimage.binary_opening(bone, structure=np.ones(box, dtype=bool))
+    # a cropped picture may cut the spine: its border is no end of the bone
+    pad = box[2]
+    padded = np.pad(bone, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+    thick = ndimage.binary_opening(padded, structure=np.ones(box, dtype=bool))[:, pad:-pad, pad:-pad]
     # in how many slices a column meets thick bone: the spine in nearly all, a shoulder in few
     columns = thick.any(axis=1).sum(axis=0, dtype=np.float64)
     if columns.max() >= 0.3 * len(thick):

@@ -61,6 +61,8 @@ class Stack:
     refusal: Notice | None = None
     #: what tells it from other stacks of its series, such as ``acquisition 2``
     part: str = ""
+    #: its number among them
+    part_number: int = 0
     #: frames that were left out because they repeat others
     dropped: int = 0
 
@@ -94,9 +96,9 @@ def build_stacks(frames: Sequence[Frame]) -> list[Stack]:
     stacks: list[Stack] = []
     for group in _by_geometry(frames):
         kept, copies = _without_copies(group)
-        for part, members in _by_pass(kept):
+        for number, (part, members) in enumerate(_by_pass(kept)):
             stack = _build(members)
-            stack.part = part
+            stack.part, stack.part_number = part, number
             # copies are counted once, with the first of the parts
             stack.dropped += copies
             copies = 0
@@ -331,7 +333,7 @@ def _measure(stack: Stack) -> None:
     grid = stack.grid
     if grid is None:
         return
-    if grid.step_mm > MAX_STEP_MM:
+    if round(grid.step_mm, 2) > MAX_STEP_MM:
         stack.refuse("too_thick_slices", mm=round(grid.step_mm, 1), max_mm=MAX_STEP_MM)
     run = largest_run(stack.places)
     if run.stop - run.start < count:
@@ -354,7 +356,7 @@ def _judge_plane(stack: Stack) -> None:
         return
     if stack.plane == "oblique":
         stack.refuse("no_axial_ct_series", what="oblique reformat")
-    elif step > MAX_REFORMAT_STEP_MM:
+    elif round(step, 2) > MAX_REFORMAT_STEP_MM:
         stack.refuse("no_axial_ct_series", what=f"{stack.plane} reformat, step {step:.1f} mm")
     else:
         stack.warn("resampled_axial")

@@ -104,6 +104,22 @@ def test_one_lung_in_a_cropped_picture_is_named_by_the_spine() -> None:
     assert found.partial
 
 
+def test_lungs_that_the_border_cuts_are_partial() -> None:
+    whole = cached_chest(shape=SHAPE, spacing_mm=SPACING)
+    found = look_at_chest(Volume(np.ascontiguousarray(whole.hu[:, :, :62]), whole.affine))
+    assert found.coverage.lungs_found == "both"
+    assert found.cut_at_side and "side" in found.partial and found.coverage.share < 1
+    assert not look_at_chest(whole).cut_at_side
+
+
+def test_air_spaces_of_the_head_are_no_lung() -> None:
+    whole = chest(shape=(80, 64, 64), spacing_mm=(6.0, 6.0, 6.0), bottom_z=-140.0, noise_hu=0).volume
+    hu = whole.hu.copy()
+    hu[70:74, 24:36, 26:38] = -700
+    found = look_at_chest(Volume(hu, whole.affine))
+    assert found.lungs_mm[1] < 150 and found.coverage.extent_mm < 300
+
+
 def test_cut_ends_are_reported_as_partial() -> None:
     whole = cached_chest(shape=SHAPE, spacing_mm=SPACING)
     upper = look_at_chest(cut(whole, slice(28, None)))
