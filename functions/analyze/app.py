@@ -12,12 +12,13 @@ from flask_openapi3 import OpenAPI
 from functions.analyze import predict, routes
 from functions.analyze.model_info import current_model
 from shared import keys
+from shared.context import Context, context_of
 from shared.errors import Problem
 from shared.settings import Settings
 from shared.settings import settings as process_settings
 from shared.stores.protocols import StoreUnavailable
 from shared.sweeper import WORKER_NOTE_S
-from shared.web.app import Context, context_of, make_app
+from shared.web.app import make_app
 from shared.web.metrics import LIVE_JOBS
 
 

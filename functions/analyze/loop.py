@@ -11,13 +11,13 @@ import time
 from dataclasses import dataclass, field
 
 import structlog
-from prometheus_client import Counter
 
 from functions.analyze.messages import ModelReady
 from functions.analyze.process import AttemptFailed, run_work, warm_up
 from functions.analyze.runner import run_job
 from functions.analyze.work import Work
 from shared import keys
+from shared.context import context_of
 from shared.ct.isolate import StoppedError
 from shared.documents import Job, new_id
 from shared.jobs import JobLost
@@ -26,10 +26,8 @@ from shared.model.analysis import ModelInfo
 from shared.settings import Settings
 from shared.stores.protocols import StorageFull, StoreUnavailable
 from shared.sweeper import WORKER_NOTE_S, sweep
-from shared.web.app import context_of
 
 log = structlog.get_logger(__name__)
-JOBS = Counter("ct_worker_jobs_total", "Jobs that ended here.", ["kind", "end"])
 
 
 @dataclass
@@ -78,7 +76,6 @@ class Worker:
             end = self._end_of(job)
         finally:
             structlog.contextvars.clear_contextvars()
-        JOBS.labels(job.kind, end).inc()
         log.info(
             "job",
             job_id=job.id,
@@ -140,8 +137,7 @@ class Worker:
 
 def run_worker(settings: Settings) -> int:
     """Run one worker in this process until SIGTERM or SIGINT; the exit code."""
-    context = context_of(settings)
-    worker = Worker(settings, Stores(context.documents, context.blobs, context.jobs))
+    worker = Worker(settings, context_of(settings).stores)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop.set())
     return worker.run()

@@ -15,14 +15,15 @@ from functions.analyze.model_info import current_model
 from functions.analyze.models import BlobIn, LangQuery, ReportOut
 from functions.analyze.waiting import submit, wait_for
 from shared import keys
+from shared.context import Context
 from shared.ct.passport import Passport
 from shared.documents import AnalysisDoc, Scan
 from shared.errors import REASONS, Lang, Notice, Problem
-from shared.lifecycle import Stores, add_scan, remove_scan
+from shared.lifecycle import add_scan, remove_scan
 from shared.reporting import report_fields
 from shared.stores.protocols import BlobMissing
 from shared.web.accept import accept_study, check_source
-from shared.web.app import Context, ctx
+from shared.web.app import ctx
 from shared.web.blob_file import BlobFile
 from shared.web.problems import json_body, problem_response
 
@@ -51,7 +52,7 @@ def predict(query: LangQuery) -> Response:
     The answer is the report, flat. No result is a 422 problem that carries the same fields.
     """
     context = ctx()
-    stores = Stores(context.documents, context.blobs, context.jobs)
+    stores = context.stores
     scan = Scan(temporary=True, state="queued")
     try:
         _store_source(context, scan)

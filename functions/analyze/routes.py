@@ -14,11 +14,12 @@ from functions.analyze.model_info import current_model
 from functions.analyze.models import AnalysisOut, AnalyzeQuery, JobOut, JobPath, LangQuery, ScanPath
 from functions.analyze.waiting import stored_answer, submit, wait_for
 from shared import keys
+from shared.context import Context
 from shared.documents import AnalysisDoc, Job, Scan
 from shared.errors import Lang, Notice, Problem
 from shared.lifecycle import live_scan
 from shared.reporting import report_json
-from shared.web.app import Context, ctx
+from shared.web.app import ctx
 from shared.web.idempotency import fingerprint_of, once
 from shared.web.negotiation import prefers_async, wants_json
 from shared.web.problems import problem_response

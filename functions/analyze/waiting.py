@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from functions.analyze.model_info import current_model
+from shared.context import Context
 from shared.documents import AnalysisDoc, Job, Scan
 from shared.errors import Problem
 from shared.lifecycle import change, live_scan
 from shared.model.analysis import ModelInfo
-from shared.web.app import Context
 
 #: reasons that another try may overcome: such an answer is not kept for good
 TRANSIENT = frozenset({"decode_timeout", "memory_limit", "processing_failed"})

@@ -10,7 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from functions.patients.models import PatientEdit, PatientIn, PatientOut, PatientPath, PatientsQuery
 from shared.documents import Patient, Scan
 from shared.errors import Problem
-from shared.lifecycle import Stores, live_patient, remove_patient
+from shared.lifecycle import live_patient, remove_patient
 from shared.model.analysis import Verdict
 from shared.stores.protocols import VersionConflict
 from shared.web.app import ctx
@@ -82,7 +82,7 @@ def delete_patient(path: PatientPath) -> Response:
     if patient is None:
         raise Problem("patient_not_found")
     check_if_match(patient)
-    remove_patient(Stores(context.documents, context.blobs, context.jobs), patient.id)
+    remove_patient(context.stores, patient.id)
     return Response(status=204)
 
 

@@ -22,7 +22,7 @@ from functions.scans.models import (
 from shared import keys
 from shared.documents import Scan
 from shared.errors import Problem
-from shared.lifecycle import Stores, add_scan, change, live_patient, live_scan, remove_scan, submit_prepare
+from shared.lifecycle import add_scan, change, live_patient, live_scan, remove_scan, submit_prepare
 from shared.stores.protocols import BlobMissing
 from shared.web.accept import accept_study
 from shared.web.app import ctx
@@ -104,7 +104,7 @@ def create_scan() -> Response:
                 sha256=study.sha256,
             )
             context.blobs.put(keys.source(scan.id), study.file, content_type=study.content_type)
-            stores = Stores(context.documents, context.blobs, context.jobs)
+            stores = context.stores
             add_scan(stores, scan, request_id=g.request_id)
             UPLOADED_BYTES.labels("scans").inc(study.size)
             where = {"Location": f"/api/scans/{scan.id}"}
@@ -146,7 +146,7 @@ def delete_scan(path: ScanPath) -> Response:
     if scan is None:
         raise Problem("scan_not_found")
     check_if_match(scan)
-    remove_scan(Stores(context.documents, context.blobs, context.jobs), scan.id)
+    remove_scan(context.stores, scan.id)
     return Response(status=204)
 
 
@@ -220,7 +220,7 @@ def _pick(scan_id: str, study_uid: str) -> Scan:
 def _split(scan: Scan, uids: list[str]) -> Response:
     """One more scan for each study but the first, which the scan itself becomes."""
     context = ctx()
-    stores = Stores(context.documents, context.blobs, context.jobs)
+    stores = context.stores
     copied = {"patient_id", "description", "file_name", "content_type", "size", "sha256"}
     parts: list[Scan] = []
     try:

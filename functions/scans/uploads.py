@@ -21,12 +21,13 @@ from functions.scans.models import (
     part_sizes,
 )
 from shared import keys
+from shared.context import Context
 from shared.documents import Scan, Upload, new_id, utc_now
 from shared.errors import Problem, Refusal
-from shared.lifecycle import Stores, add_scan, change, live_patient, live_scan, remove_upload
+from shared.lifecycle import add_scan, change, live_patient, live_scan, remove_upload
 from shared.stores.protocols import BlobMissing, BlobStore, Duplicate
 from shared.web.accept import check_source, clean_name
-from shared.web.app import Context, ctx
+from shared.web.app import ctx
 from shared.web.blob_file import BlobFile
 from shared.web.conditional import document_response
 from shared.web.idempotency import fingerprint_of, once
@@ -111,7 +112,7 @@ def complete(path: UploadPath) -> Response:
     upload = _claim(context, upload)
     assert upload.scan_id is not None  # noqa: S101
     source = keys.source(upload.scan_id)
-    stores = Stores(context.documents, context.blobs, context.jobs)
+    stores = context.stores
     context.blobs.compose([keys.upload_part(upload.id, number) for number in part_keys], source)
     try:
         with _opened(context.blobs, source) as file:
@@ -144,7 +145,7 @@ def abort(path: UploadPath) -> Response:
     """Give up an upload: its parts are deleted. A scan that it became stays."""
     context = ctx()
     upload = _live_upload(context, path.upload_id)
-    remove_upload(Stores(context.documents, context.blobs, context.jobs), upload.id)
+    remove_upload(context.stores, upload.id)
     return Response(status=204)
 
 

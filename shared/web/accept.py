@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from shared.context import Context
 from shared.ct.archive import Limits, check_upload
 from shared.errors import Problem
 from shared.settings import Settings
-from shared.web.app import Context
 from shared.web.intake import pack_loose, receive_form
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,12 +14,11 @@ from flask_openapi3 import Info, OpenAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from uuid_utils.compat import uuid7
 
+from shared.context import Context, context_of
 from shared.errors import Notice
-from shared.jobs import Jobs
-from shared.settings import Settings, scratch_folder
+from shared.settings import Settings
 from shared.settings import settings as process_settings
-from shared.stores import open_blobs, open_documents
-from shared.stores.protocols import BlobStore, DocumentStore, StoreUnavailable
+from shared.stores.protocols import StoreUnavailable
 from shared.web.docs import register_docs
 from shared.web.language import request_lang
 from shared.web.logs import configure_logs
@@ -41,45 +37,6 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 #: asked by ``/readyz``: facts to show, or a raised `StoreUnavailable` when not ready
 Check = Callable[[], dict[str, Any]]
-
-
-@dataclass
-class Context:
-    """What a handler works with. Stores open at their first use, in the process that serves."""
-
-    settings: Settings
-
-    @cached_property
-    def documents(self) -> DocumentStore:
-        """The document store. An embedded one is made where it is missing; servers are set up before."""
-        store = open_documents(self.settings)
-        if self.settings.documents == "sqlite":
-            store.ensure_schema()
-        return store
-
-    @cached_property
-    def blobs(self) -> BlobStore:
-        """The blob store; made where it is missing like the document store."""
-        store = open_blobs(self.settings)
-        if self.settings.blobs == "folder":
-            store.ensure_ready()
-        return store
-
-    @cached_property
-    def jobs(self) -> Jobs:
-        """The queue."""
-        return Jobs(self.documents, self.settings)
-
-    @property
-    def scratch(self) -> Path:
-        """Folder of temporary files."""
-        return scratch_folder(self.settings)
-
-
-@lru_cache(maxsize=8)
-def context_of(settings: Settings) -> Context:
-    """One context for all apps of a process with these settings: they share connections."""
-    return Context(settings)
 
 
 def ctx() -> Context:

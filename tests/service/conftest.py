@@ -16,8 +16,8 @@ from urllib3 import encode_multipart_formdata
 from werkzeug.test import Client
 
 from localstack.gateway import create_gateway
+from shared.context import context_of
 from shared.settings import Settings
-from shared.web.app import context_of
 from tests import servers
 from tests.phantoms import write_study
 from tests.service.harness import Service, running

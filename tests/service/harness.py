@@ -50,14 +50,18 @@ class Service:
         named = {"data_dir": self.folder / "data", **self.values}
         return {**kept, **{f"CT_{name.upper()}": str(value) for name, value in named.items()}}
 
-    def stores(self) -> Stores:
+    @contextmanager
+    def stores(self) -> Iterator[Stores]:
         """The same stores, opened beside the service to look at what it left."""
         settings = self.settings
         documents = open_documents(settings)
         documents.ensure_schema()
         blobs = open_blobs(settings)
         blobs.ensure_ready()
-        return Stores(documents, blobs, Jobs(documents, settings))
+        try:
+            yield Stores(documents, blobs, Jobs(documents, settings))
+        finally:
+            documents.close()
 
     def start_gateway(self) -> None:
         command = ["gunicorn", "-c", "functions/gunicorn.conf.py", "--bind", f"127.0.0.1:{self.port}"]
@@ -178,7 +182,8 @@ def running(
     """A service that stops at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
     service = kind(folder, values)
-    service.stores()
+    with service.stores():
+        pass  # opening makes what is missing: that is all there is to initialise
     try:
         service.start_gateway()
         for _ in range(workers):

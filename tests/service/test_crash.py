@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shared.documents import AnalysisDoc, Job, Scan
+from shared.lifecycle import Stores
 from shared.sweeper import sweep
 from tests.service.conftest import quick
 from tests.service.harness import Service, problem, running
@@ -18,22 +19,31 @@ from tests.service.harness import Service, problem, running
 JSON = {"Accept": "application/json"}
 
 
-@pytest.fixture
-def lone(tmp_path: Path, model_dir: Path) -> Iterator[Service]:
-    """A service of its own, without a worker: the test starts and kills them."""
-    with running(tmp_path, {**quick(model_dir), "lease_s": 2}, workers=0) as one:
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Service]:
+    """A service of its own, without a worker."""
+    values = {**quick(model_dir), "lease_s": 2, "sweep_s": 3600}
+    with running(tmp_path_factory.mktemp("lone"), values, workers=0) as one:
         yield one
+
+
+@pytest.fixture
+def lone(gate: Service) -> Iterator[Service]:
+    """The same with an empty queue: the test starts and kills workers."""
+    yield gate
+    gate.kill_workers()
+    if gate.gateway is None:
+        gate.start_gateway()
+    for patient in gate.get("/api/patients?limit=200").json()["items"]:
+        gate.call("DELETE", f"/api/patients/{patient['id']}")
 
 
 def busy(service: Service, kind: str) -> dict[str, Any]:
     """Wait until a worker has begun a job of this kind."""
 
     def look() -> Job | None:
-        stores = service.stores()
-        try:
+        with service.stores() as stores:
             found = stores.documents.find(Job, {"kind": kind, "state": "running"}, limit=1)
-        finally:
-            stores.documents.close()
         return found[0] if found and found[0].stage not in ("", "starting") else None
 
     job = service.wait(look)
@@ -103,32 +113,34 @@ def test_after_everything_was_killed_nothing_is_lost_and_the_sweep_leaves_no_orp
     busy(lone, "prepare")
     lone.kill_all()
 
-    # what a crash leaves between two steps of a write or of a deletion
-    stores = lone.stores()
+    with lone.stores() as stores:
+        _leave_half_done_work(stores, gone["id"], kept[1])
+        lone.start_gateway()
+        lone.start_worker()
+        lone.wait_for_state(kept[0], "done")
+        lone.wait_for_state(kept[1], "ready")
+        sweep(stores, lone.settings, grace_s=0.0)
+        assert not any(vars(sweep(stores, lone.settings, grace_s=0.0)).values())
+        problem(lone.get(f"/api/scans/{gone['id']}"), 404, "scan_not_found")
+        assert {scan.id for scan in stores.documents.find(Scan, limit=100)} == set(kept)
+        analyses = {one.id for one in stores.documents.find(AnalysisDoc, limit=100)}
+        for info in stores.blobs.list("scans/"):
+            _, scan_id, *rest = info.key.split("/")
+            assert scan_id in kept, info.key
+            assert rest[0] != "analyses" or rest[1] in analyses, info.key
+    lone.kill_all()
+    scratch = lone.settings.data_dir / "tmp"
+    assert [path for path in scratch.iterdir() if not path.name.startswith("work-")] == []
+
+
+def _leave_half_done_work(stores: Stores, deleted: str, analysed: str) -> None:
+    """What a crash leaves between two steps of a write or of a deletion."""
     stores.blobs.put("scans/01a21344-0000-7000-8000-000000000000/source", b"no document")
     stores.documents.insert(Scan(id="01a21344-0000-7000-8000-000000000001", patient_id="nobody"))
-    marked = stores.documents.get(Scan, gone["id"])
+    marked = stores.documents.get(Scan, deleted)
     assert marked is not None
     stores.documents.replace(marked.model_copy(update={"deleting": True}))
-    stores.blobs.put(f"scans/{kept[1]}/analyses/lost/evidence.npz", b"no document")
-
-    lone.start_gateway()
-    lone.start_worker()
-    lone.wait_for_state(kept[0], "done")
-    lone.wait_for_state(kept[1], "ready")
-    sweep(stores, lone.settings, grace_s=0.0)
-    assert not any(vars(sweep(stores, lone.settings, grace_s=0.0)).values())
-    problem(lone.get(f"/api/scans/{gone['id']}"), 404, "scan_not_found")
-    assert {scan.id for scan in stores.documents.find(Scan, limit=100)} == set(kept)
-    analyses = {one.id for one in stores.documents.find(AnalysisDoc, limit=100)}
-    for info in stores.blobs.list("scans/"):
-        _, scan_id, *rest = info.key.split("/")
-        assert scan_id in kept, info.key
-        assert rest[0] != "analyses" or rest[1] in analyses, info.key
-    scratch = lone.settings.data_dir / "tmp"
-    lone.stop()
-    assert [path for path in scratch.iterdir() if not path.name.startswith("work-")] == []
-    stores.documents.close()
+    stores.blobs.put(f"scans/{analysed}/analyses/lost/evidence.npz", b"no document")
 
 
 def test_a_scan_that_is_deleted_while_it_is_read_leaves_nothing(lone: Service, chest: Path) -> None:
@@ -138,10 +150,9 @@ def test_a_scan_that_is_deleted_while_it_is_read_leaves_nothing(lone: Service, c
     assert lone.call("DELETE", f"/api/scans/{scan}").status_code == 204
     other = lone.upload(lone.new_patient(), chest)["id"]
     lone.wait_for_state(other, "ready")
-    stores = lone.stores()
-    assert [info.key for info in stores.blobs.list(f"scans/{scan}/")] == []
-    assert stores.documents.count(Job, {"scan_id": scan}) == 0
-    stores.documents.close()
+    with lone.stores() as stores:
+        assert [info.key for info in stores.blobs.list(f"scans/{scan}/")] == []
+        assert stores.documents.count(Job, {"scan_id": scan}) == 0
 
 
 def test_a_cancelled_analysis_stops_and_the_scan_can_be_analysed_again(lone: Service, chest: Path) -> None:
@@ -157,15 +168,14 @@ def test_a_cancelled_analysis_stops_and_the_scan_can_be_analysed_again(lone: Ser
 
 
 def test_double_submits_join_one_job(lone: Service, chest: Path) -> None:
-    stores = lone.stores()
     scan = lone.upload(lone.new_patient(), chest)["id"]
     jobs = {
         lone.post(f"/api/scans/{scan}/analyze", headers={"Prefer": "respond-async"}).json()["id"]
         for _ in range(3)
     }
     assert len(jobs) == 1
-    assert stores.documents.count(Job, {"scan_id": scan, "kind": "analyze"}) == 1
-    stores.documents.close()
+    with lone.stores() as stores:
+        assert stores.documents.count(Job, {"scan_id": scan, "kind": "analyze"}) == 1
 
 
 def descendants(pid: int) -> list[int]:

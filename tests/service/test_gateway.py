@@ -15,8 +15,8 @@ from werkzeug.test import Client
 from localstack.gateway import create_apps, create_gateway, merged_openapi
 from localstack.openapi import write_docs
 from localstack.routes import ROUTES, Function, function_of
+from shared.context import context_of
 from shared.settings import Settings
-from shared.web.app import context_of
 from tests.service.conftest import Api
 
 #: the design's table of paths

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from shared.context import context_of
 from shared.documents import Job, Remembered, Scan, Upload
-from shared.web.app import context_of
 from shared.web.conditional import content_disposition
 from tests.phantoms import write_study
 from tests.service.conftest import Api, make_api

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from shared.context import context_of
 from shared.settings import Settings
 from shared.stores.protocols import StorageFull, StoreUnavailable
-from shared.web.app import context_of, make_app
+from shared.web.app import make_app
 from tests.service.conftest import Api, make_api
 
 NOBODY = "01a21344-0361-7480-819b-5718257e4bcb"
