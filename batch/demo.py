@@ -18,7 +18,7 @@ from shared.errors import Lang
 from shared.reporting.words import number, say
 from shared.settings import settings
 
-_SHAPE, _SPACING_MM = (100, 256, 256), (3.0, 1.5, 1.5)
+_SHAPE, _SPACING_MM = (72, 192, 192), (4.5, 2.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)

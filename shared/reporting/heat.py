@@ -31,8 +31,8 @@ def density_on_slice(
 ) -> NDArray[np.float32]:
     """Evidence density of one slice, per ml, sampled on the slice's pixels.
 
-    Along z the density is averaged over the slice's own thickness, so that thick slices show what
-    they hold; in the plane it is interpolated linearly between cell centres.
+    It is interpolated linearly between cell centres; slices thicker than the cells show the mean of
+    what they hold. Summed over a slice it is that slice's share in the decision.
 
     Parameters
     ----------
@@ -68,12 +68,9 @@ def density_on_slice(
     # drift below half a cell is taken at the middle of the slice, so that it never adds up
     middle = np.array([(nx - 1) / 2, (ny - 1) / 2, float(index), 1.0])
     centre = to_cell @ middle
-    z_step = abs(to_cell[2, 2])
-    cells = np.arange(depth)
-    overlap = np.minimum(cells + 0.5, centre[2] + z_step / 2) - np.maximum(
-        cells - 0.5, centre[2] - z_step / 2
-    )
-    z_weight = np.clip(overlap, 0.0, None) / z_step
+    # a triangle as wide as the coarser of both grids, as the slices' shares are spread (decision 0021)
+    reach = max(1.0, abs(to_cell[2, 2]))
+    z_weight = np.clip(1.0 - np.abs(np.arange(depth) - centre[2]) / reach, 0.0, None) / reach
     plane = np.tensordot(z_weight, evidence.density.astype(np.float64), axes=1)
 
     def weights(out: int, voxels: int, step: float, middle_cell: float, count: int) -> NDArray[np.float64]:

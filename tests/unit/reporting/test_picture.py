@@ -13,9 +13,12 @@ from PIL import Image, ImageChops
 from shared.ct.volume import Volume
 from shared.errors import Notice
 from shared.model.analysis import Evidence
+from shared.model.pipeline import analyse
 from shared.reporting import key_picture, picture_from_blocks, png_bytes
 from shared.reporting.heat import FULL_SCALE_PER_ML, colours, density_on_slice
 from shared.reporting.picture import _MARGIN, _TOP, _VIEW
+from tests.phantoms import Lesion, cached_chest
+from tests.unit.model.tiny import tiny_model
 from tests.unit.reporting import made
 
 VOLUME = made.volume()
@@ -81,8 +84,17 @@ def test_thick_slice_shows_the_mean_of_the_thin_cells_it_holds() -> None:
     evidence = Evidence(density, np.diag([8.0, 8.0, 2.0, 1.0]), np.zeros(2))
     affine = np.diag([8.0, 8.0, 10.0, 1.0])
     affine[2, 3] = 4.0  # the first slice holds cells 0..4
-    assert density_on_slice(evidence, affine, (2, 4, 4), 0) == pytest.approx(np.full((4, 4), 0.2))
-    assert density_on_slice(evidence, affine, (2, 4, 4), 1) == pytest.approx(np.zeros((4, 4)))
+    assert density_on_slice(evidence, affine, (2, 4, 4), 0) == pytest.approx(np.full((4, 4), 0.16))
+    assert density_on_slice(evidence, affine, (2, 4, 4), 1) == pytest.approx(np.full((4, 4), 0.04))
+
+
+def test_heat_of_every_slice_adds_up_to_the_share_that_is_written_beside_it() -> None:
+    lesion = Lesion("ground_glass", (75.0, 20.0, 30.0), 28.0)
+    volume = cached_chest((60, 96, 96), (2.5, 4.0, 4.0), (lesion,), 15.0, 1)
+    evidence = analyse(volume, tiny_model()).evidence
+    heat = [density_on_slice(evidence, volume.affine, volume.shape, k).sum() for k in range(volume.shape[0])]
+    assert np.array(heat) / sum(heat) == pytest.approx(evidence.slice_share, abs=2e-3)
+    assert evidence.slice_share.sum() == pytest.approx(1.0)
 
 
 def test_grids_that_are_not_parallel_are_not_drawn() -> None:
