@@ -41,6 +41,11 @@ VERSION = "0.1.0"
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--leave-out", default="", help="Source that training must not see; figures are made on it.")
 @click.option("--steps", type=click.IntRange(min=1), default=TrainConfig.steps, show_default=True)
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of another run: go on from its weights, with half the learning rate.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option(
@@ -56,6 +61,7 @@ def train(
     device: str,
     leave_out: str,
     steps: int,
+    start: Path | None,
     resume: bool,
     threads: int,
     contact_sheet: Path | None,
@@ -87,14 +93,25 @@ def train(
         ) from error
     torch.set_num_threads(threads)
 
-    config = TrainConfig(seed=seed, steps=steps, leave_out=leave_out)
+    rate = TrainConfig.peak_rate / (2 if start else 1)
+    config = TrainConfig(seed=seed, steps=steps, leave_out=leave_out, peak_rate=rate)
     unknown = set(config.left_out) - {row.dataset for row in rows}
     if unknown:
         raise click.UsageError(f"no such source in the index: {', '.join(sorted(unknown))}")
     slices, dropped, key = prepared(data, rows, out)
     negatives = _hard_negatives(volumes)
     log.info("%d slices, %d not usable, %d from volumes", len(slices), len(dropped), len(negatives))
-    run(slices, negatives, config, out, device=device, resume=resume, data_sha256=key, dropped=dropped)
+    run(
+        slices,
+        negatives,
+        config,
+        out,
+        device=device,
+        resume=resume,
+        start=start,
+        data_sha256=key,
+        dropped=dropped,
+    )
 
 
 def _hard_negatives(volumes: Path | None) -> list[Slice]:
@@ -114,6 +131,7 @@ def run(
     *,
     device: str = "cpu",
     resume: bool = False,
+    start: Path | None = None,
     data_sha256: str = "",
     dropped: list[tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
@@ -125,7 +143,7 @@ def run(
     started = time.monotonic()
     seen = [s for s in slices if s.row.dataset not in config.left_out] + negatives
     unseen = [s for s in slices if s.row.dataset in config.left_out]
-    net, _ = loop.train(seen, config, out, device=device, resume=resume)
+    net, _ = loop.train(seen, config, out, device=device, resume=resume, start=start)
 
     def logits(items: Any) -> Any:
         return loop.cell_logits(net, items)
@@ -154,6 +172,7 @@ def run(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
         "config": config.as_dict(),
+        "started_from": json.loads((start / "manifest.json").read_text()) if start else None,
         "data_sha256": data_sha256,
         "slices": len(seen),
         "sources": sources,

@@ -49,6 +49,7 @@ def write_onnx(net: nn.Module, path: Path) -> float:
     net = net.to("cpu").eval()
     example = torch.zeros(2, 1, 64, 96)
     sizes = {0: "n", 2: "h", 3: "w"}
+    cells = {0: "n", 2: "rows", 3: "columns"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices of the exporter about its own future
         torch.onnx.export(
@@ -58,7 +59,7 @@ def write_onnx(net: nn.Module, path: Path) -> float:
             dynamo=False,
             input_names=["hu"],
             output_names=["z"],
-            dynamic_axes={"hu": sizes, "z": sizes},
+            dynamic_axes={"hu": sizes, "z": cells},
             opset_version=17,
             do_constant_folding=True,
         )

@@ -28,6 +28,7 @@ from batch.train.dataset import Slice
 from batch.train.network import EvidenceNet, SliceHead, slice_scores
 
 log = logging.getLogger("ct.train")
+CHECKPOINT = "checkpoint.pt"
 _sampler: Sampler | None = None
 
 
@@ -105,11 +106,18 @@ def _average(into: nn.Module, source: nn.Module, keep: float) -> None:
 
 
 def train(
-    slices: Sequence[Slice], config: TrainConfig, out: Path, *, device: str = "cpu", resume: bool = False
+    slices: Sequence[Slice],
+    config: TrainConfig,
+    out: Path,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    start: Path | None = None,
 ) -> tuple[nn.Module, SliceHead]:
     """Train on ``slices`` and return the averaged network and slice head, in evaluation mode.
 
     Checkpoints go to ``out/checkpoint.pt`` and the terms of the loss to ``out/steps.jsonl``.
+    ``start`` is a folder of another run whose weights are gone on from, with a fresh schedule.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -125,7 +133,7 @@ def train(
     ]
     optimiser = torch.optim.AdamW(groups, lr=config.peak_rate, betas=(0.9, 0.98))
     first = 0
-    checkpoint = out / "checkpoint.pt"
+    checkpoint = out / CHECKPOINT
     parts: dict[str, Any] = {
         "net": net, "head": head, "mean_net": mean_net, "mean_head": mean_head, "optimiser": optimiser
     }  # fmt: skip
@@ -135,6 +143,13 @@ def train(
             part.load_state_dict(saved[name])
         first = int(saved["step"])
         log.info("resumed at step %d", first)
+    elif start is not None:
+        saved = torch.load(start / CHECKPOINT, map_location=where, weights_only=True)
+        for part in (net, mean_net):
+            part.load_state_dict(saved["mean_net"])
+        for part in (head, mean_head):
+            part.load_state_dict(saved["mean_head"])
+        log.info("went on from the weights of %s", start)
 
     net.train()
     started = time.monotonic()
