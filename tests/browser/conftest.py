@@ -35,7 +35,7 @@ QUIET = [
     "--no-default-browser-check",
 ]
 #: haze in the left lung (LPS: x grows to the left): the tiny test model answers to haze
-HAZE = Lesion("ground_glass", (70.0, 0.0, 20.0), 22.0)
+HAZE = Lesion("ground_glass", (70.0, 0.0, 20.0), 30.0)
 
 expect.set_options(timeout=20_000)
 

@@ -33,8 +33,7 @@ def test_language_and_theme_are_switched_at_once_and_remembered(page: Page, sick
     assert page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor") != dark
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("lang", ["ru", "en"])
+@pytest.mark.parametrize(("theme", "lang"), [("dark", "ru"), ("light", "en")])
 def test_axe_finds_nothing_serious_on_any_page(
     page: Page, service: Service, sick_scan: str, healthy_scan: str, theme: str, lang: str
 ) -> None:
