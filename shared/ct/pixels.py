@@ -20,7 +20,15 @@ from shared.ct.decoders import DecoderPool, Job
 from shared.ct.dicom import inflate_data_set
 from shared.ct.frame import Frame
 from shared.ct.geometry import MAX_HOLE_MM, canonical
-from shared.ct.hounsfield import PADDING, check_scale, padding_to_air, saturate, to_hu, unpack_values
+from shared.ct.hounsfield import (
+    FLOOR_HU,
+    PADDING,
+    check_scale,
+    padding_to_air,
+    saturate,
+    to_hu,
+    unpack_values,
+)
 from shared.ct.inflate import DamagedError
 from shared.ct.stack import Stack
 from shared.ct.volume import Volume
@@ -64,7 +72,7 @@ def load_stack(stack: Stack, *, workers: int = 1, progress: Progress | None = No
         raise Refusal("memory_limit") from error
     view = plan.turn.as_stored(final)
     warnings: list[Notice] = []
-    have = _fill(stack, plan, view, workers, progress, warnings)
+    have, extremes = _fill(stack, plan, view, workers, progress, warnings)
     low, high = _trim(have)
     _fill_holes(view, have, stack.step_mm or 1.0)
     sample = view[
@@ -73,7 +81,9 @@ def load_stack(stack: Stack, *, workers: int = 1, progress: Progress | None = No
     check = check_scale(sample)
     if check.warning:
         warnings.append(check.warning)
-    if saturate(final, offset=check.offset):
+    # most volumes lie inside the scale: nothing to lift and nothing clipped
+    low_hu, high_hu = extremes
+    if (check.offset or low_hu < FLOOR_HU or high_hu >= 32767) and saturate(final, offset=check.offset):
         warnings.append(Notice(code="values_clipped"))
     volume = Volume(final, plan.affine)
     if (low, high) != (0, len(have)):
@@ -134,15 +144,15 @@ def _fill(
     workers: int,
     progress: Progress | None,
     warnings: list[Notice],
-) -> NDArray[np.bool_]:
-    """Decode every frame into its plane; which planes there are then."""
+) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """Decode every frame into its plane; which planes there are then, and the extreme values."""
     grid = plan.grid
     slots = np.rint(grid.slots).astype(int) if grid.even else np.arange(len(stack.frames))
     target = view if grid.even else np.empty((len(stack.frames), *view.shape[1:]), np.int16)
     have = np.zeros(len(target), dtype=bool)
     usual = _usual_rescale(stack, warnings)
     failures: Counter[str] = Counter()
-    done = 0
+    done, lowest, highest = 0, 32767, -32768
     for k, values in _decoded(stack, workers):
         done += 1
         if progress is not None and done % 8 == 0:
@@ -152,7 +162,9 @@ def _fill(
             continue
         frame, slot = stack.frames[k], int(slots[k])
         try:
-            _place(frame, values, usual, target[slot], plan.offsets[min(slot, len(plan.offsets) - 1)], plan)
+            offset = plan.offsets[min(slot, len(plan.offsets) - 1)]
+            low, high = _place(frame, values, usual, target[slot], offset, plan)
+            lowest, highest = min(lowest, low), max(highest, high)
         except ValueError as error:
             failures[str(error)[:100]] += 1
             continue
@@ -164,9 +176,9 @@ def _fill(
             raise Refusal("unreadable_pixels", what=failures.most_common(1)[0][0])
         warnings.append(Notice(code="slices_unreadable", params={"n": bad}))
     if grid.even:
-        return have
+        return have, (lowest, highest)
     _resample(target, grid.slots, have, view, grid.step_mm)
-    return np.ones(len(view), dtype=bool)
+    return np.ones(len(view), dtype=bool), (lowest, highest)
 
 
 def _usual_rescale(stack: Stack, warnings: list[Notice]) -> tuple[float, float]:
@@ -191,19 +203,21 @@ def _place(
     out: NDArray[np.int16],
     offset: tuple[float, float],
     plan: _Plan,
-) -> None:
-    """Rescale one frame into its plane."""
+) -> tuple[int, int]:
+    """Rescale one frame into its plane; its extreme values."""
     slope = frame.slope or (1.0 if frame.intercept is not None else usual[0])
     intercept = frame.intercept if frame.intercept is not None else usual[1]
     header = frame.header
     plane = out if not plan.sheared else np.empty(values.shape, np.int16)
-    to_hu(values, slope, intercept, plane)
+    low, high = to_hu(values, slope, intercept, plane)
     padding = _signed(header.integer("PixelPaddingValue"))
     limit = _signed(header.integer("PixelPaddingRangeLimit"))
-    if padding is not None:
-        padding_to_air(values, plane, padding, limit, slope, intercept)
+    if padding is not None and padding_to_air(values, plane, padding, limit, slope, intercept):
+        low = int(PADDING)
     if plan.sheared:
         _shift_into(plane, offset, out)
+        low = int(PADDING)
+    return low, high
 
 
 def _signed(value: int | None) -> int | None:

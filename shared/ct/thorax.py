@@ -21,6 +21,8 @@ DOME_REACH_MM = 40.0
 DOME_CURVATURE_MM = 50.0
 #: mm: layer above the diaphragm that a thick slice mixes with it
 DOME_MARGIN_MM = 7.0
+#: mm: rim of lung around them in the plane, which breathing and thick slices blur
+RIM_MM = 8.0
 #: mm: depth of fluid or consolidation between the aerated lung and the back wall that is looked at
 DEPENDENT_MM = 60.0
 #: a lung smaller than this share of the other is taken as opaque, and its place as the mirror image
@@ -60,12 +62,12 @@ def find_thorax(grid: Grid, lungs: NDArray[np.uint8], middle: float) -> tuple[Ma
         if lung.sum() < OPAQUE_SHARE * other.sum() and _both_sides_in_field(grid, middle):
             hull |= _mirrored(other, middle) & (grid.hu > SOFT_HU[0]) & (grid.hu < SOFT_HU[1])
         else:
-            below = _below_lung(grid, lung) & ~lung
-            hull &= ~below
-            under |= below
+            below = _below_lung(grid, lung)
+            under |= _with_rim(grid, below & ~lung) & (below | lung)
             behind |= _dependent(grid, lung, middle)
             hull |= behind
         thorax |= hull
+    thorax &= ~under
     # bright specks and noise leave slits: close them, without growing under the diaphragm again
     thorax |= ndimage.binary_closing(thorax, structure=_PLANE, iterations=2) & ~under
     return thorax, behind
@@ -112,6 +114,15 @@ def _below_lung(grid: Grid, lung: Mask) -> Mask:
     z = np.arange(lung.shape[0], dtype=np.float32)[:, None, None]
     under: Mask = np.logical_and(z < level, surface >= 0)
     return np.logical_and(under, _behind(lung))
+
+
+def _with_rim(grid: Grid, mask: Mask) -> Mask:
+    """The mask and a rim of `RIM_MM` in the plane: lung that a slice mixes with the tissue beside it."""
+    _, dy, dx = grid.spacing_mm
+    ry, rx = max(1, round(RIM_MM / dy)), max(1, round(RIM_MM / dx))
+    y, x = np.ogrid[-ry : ry + 1, -rx : rx + 1]
+    disk = (y / ry) ** 2 + (x / rx) ** 2 <= 1.0
+    return np.asarray(ndimage.binary_dilation(mask, structure=disk[None]))
 
 
 def _fill_from_neighbours(values: NDArray[np.float32], known: Mask, wanted: Mask) -> NDArray[np.float32]:
