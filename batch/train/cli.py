@@ -44,7 +44,7 @@ VERSION = "0.1.0"
 @click.option(
     "--start",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of another run: go on from its weights, with half the learning rate.",
+    help="Folder of another run: go on from its weights, with three quarters of the learning rate.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
@@ -93,7 +93,7 @@ def train(
         ) from error
     torch.set_num_threads(threads)
 
-    rate = TrainConfig.peak_rate / (2 if start else 1)
+    rate = TrainConfig.peak_rate * (0.75 if start else 1.0)
     config = TrainConfig(seed=seed, steps=steps, leave_out=leave_out, peak_rate=rate)
     unknown = set(config.left_out) - {row.dataset for row in rows}
     if unknown:

@@ -16,9 +16,9 @@ class TrainConfig:
     seed: int = 0
     steps: int = 2000
     leave_out: str = ""
-    sick: int = 7
-    healthy: int = 5
-    pairs: int = 6
+    sick: int = 5
+    healthy: int = 3
+    pairs: int = 8
     width: int = 48
     peak_rate: float = 4e-3
     weight_decay: float = 2e-2
@@ -26,7 +26,7 @@ class TrainConfig:
     average: float = 0.99
     smoothing: float = 0.04
     healthy_cells: float = 0.6
-    lesion_cells: float = 0.6
+    lesion_cells: float = 1.0
     pair: float = 0.3
     pair_margin: float = 2.0
     checkpoint_every: int = 100

@@ -57,11 +57,12 @@ def brier(label: Numbers, probability: Numbers) -> float:
 
 
 def ece(label: Numbers, probability: Numbers, bins: int = 10) -> float:
-    """Expected calibration error over ``bins`` bins of equal count."""
-    order = np.argsort(probability, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    gaps = [len(p) * abs(label[p].mean() - probability[p].mean()) for p in parts]
-    return float(np.sum(gaps) / len(label))
+    """Expected calibration error over ``bins`` bins of about equal count; equal values share a bin."""
+    inner = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
+    index = np.searchsorted(inner, probability, side="right")
+    count = np.bincount(index)
+    gap = np.bincount(index, label) - np.bincount(index, probability)
+    return float(np.abs(gap[count > 0]).sum() / len(label))
 
 
 def interval(

@@ -365,12 +365,12 @@ Recipe = Callable[[Scene, "float | None"], Floats]
 
 #: every pathology with its weight in training
 RECIPES: dict[str, tuple[Recipe, float]] = {
-    "nodule_solid": (nodule_solid, 2.0),
+    "nodule_solid": (nodule_solid, 3.0),
     "nodule_part_solid": (nodule_part_solid, 1.0),
     "nodule_ground_glass": (nodule_ground_glass, 1.0),
-    "nodule_calcified": (nodule_calcified, 0.5),
+    "nodule_calcified": (nodule_calcified, 1.0),
     "nodules_many": (nodules_many, 0.8),
-    "mass": (mass, 1.2),
+    "mass": (mass, 2.4),
     "consolidation": (consolidation, 1.2),
     "ground_glass": (ground_glass, 2.0),
     "reticulation": (reticulation, 1.0),
@@ -378,11 +378,11 @@ RECIPES: dict[str, tuple[Recipe, float]] = {
     "emphysema_centrilobular": (emphysema_centrilobular, 1.2),
     "emphysema_panlobular": (emphysema_panlobular, 0.8),
     "emphysema_paraseptal": (emphysema_paraseptal, 0.8),
-    "cavity": (cavity, 0.8),
+    "cavity": (cavity, 1.6),
     "effusion": (effusion, 1.0),
     "pneumothorax": (pneumothorax, 0.8),
-    "atelectasis": (atelectasis, 0.8),
-    "enlarged_nodes": (enlarged_nodes, 0.3),
+    "atelectasis": (atelectasis, 1.0),
+    "enlarged_nodes": (enlarged_nodes, 0.2),
 }
 
 

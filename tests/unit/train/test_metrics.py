@@ -31,6 +31,11 @@ def test_brier_and_calibration_error_are_zero_for_a_perfect_oracle():
     assert ece(np.zeros(100), np.full(100, 0.3)) == pytest.approx(0.3)
 
 
+def test_calibration_error_does_not_depend_on_the_order_of_equal_probabilities():
+    label = np.r_[np.zeros(50), np.ones(50)]
+    assert ece(label, np.full(100, 0.5)) == pytest.approx(0.0)
+
+
 def test_the_interval_is_wider_where_cases_come_in_groups():
     rng = np.random.default_rng(0)
     label = np.repeat(rng.integers(0, 2, 40), 10).astype(float)
