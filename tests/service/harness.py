@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -204,3 +206,16 @@ def problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]
     assert body["request_id"] == answer.headers["X-Request-Id"]
     assert "Traceback" not in answer.text
     return dict(body)
+
+
+def padded_zip(data: bytes, size: int) -> bytes:
+    """The same zip with one more stored entry, ``size`` bytes long."""
+    target = io.BytesIO(data)
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr("padding.txt", b"")
+    overhead = len(target.getvalue())
+    target = io.BytesIO(data)
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr("padding.txt", b"\x01" * (size - overhead))
+    assert len(target.getvalue()) == size
+    return target.getvalue()

@@ -16,6 +16,7 @@ from shared.documents import Job, Remembered, Scan, Upload
 from shared.web.conditional import content_disposition
 from tests.phantoms import write_study
 from tests.service.conftest import Api, make_api
+from tests.service.harness import padded_zip
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +138,6 @@ def test_a_file_at_the_limit_is_taken_and_one_byte_more_is_not(api: Api, study: 
     over = send(api, (padded_zip(data, limit + 1), "over.zip"))
     assert (over.status_code, over.json["code"]) == (413, "too_large")
     assert "3" in over.json["detail"]
-
-
-def padded_zip(data: bytes, size: int) -> bytes:
-    """The same zip with one more stored entry, ``size`` bytes long."""
-    target = io.BytesIO(data)
-    with zipfile.ZipFile(target, "a") as archive:
-        archive.writestr("padding.txt", b"")
-    overhead = len(target.getvalue())
-    target = io.BytesIO(data)
-    with zipfile.ZipFile(target, "a") as archive:
-        archive.writestr("padding.txt", b"\x01" * (size - overhead))
-    assert len(target.getvalue()) == size
-    return target.getvalue()
 
 
 def zip_of(*entries: tuple[str, bytes]) -> bytes:

@@ -153,19 +153,3 @@ def test_the_same_study_in_another_order_of_files_gives_the_same_report(
         pictures.append(service.get(f"/api/scans/{scan}/heatmap.png").content)
     assert reports[0] == reports[1] == reports[2]
     assert pictures[0] == pictures[1] == pictures[2]
-
-
-def test_a_work_that_takes_too_long_ends_with_words_and_can_be_tried_again(
-    tmp_path: Path, model_dir: Path, chest: Path
-) -> None:
-    from tests.service.conftest import quick
-    from tests.service.harness import running
-
-    with running(tmp_path, {**quick(model_dir), "worker_memory_mb": 180}) as service:
-        scan = service.upload(service.new_patient(), chest)["id"]
-        service.wait_for_state(scan, "refused")
-        body = problem(service.post(f"/api/scans/{scan}/analyze"), 422, "memory_limit")
-        jobs = {body["request_id"]}
-        again = problem(service.post(f"/api/scans/{scan}/analyze"), 422, "memory_limit")
-        jobs.add(again["request_id"])
-        assert service.get("/readyz").status_code == 200
