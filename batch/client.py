@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urljoin
 import urllib3
 from uuid_utils.compat import uuid7
 
+from batch.crowd import Stopped
 from shared.errors import Lang
 
 #: states of a scan in which its reading has not ended
@@ -32,10 +33,6 @@ class ServiceError(Exception):
 
 class Unreachable(Exception):
     """The service did not answer, also not when it was asked again."""
-
-
-class Stopped(Exception):
-    """The user asked for an end."""
 
 
 class Client:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from batch.client import Client, ServiceError, Stopped, Unreachable
+from batch.client import Client, ServiceError, Unreachable
+from batch.crowd import Stopped
 from batch.options import lang_option, token_option
 from batch.progress import Counter, stopping
 from shared.errors import Lang

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import queue
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import click
-from pebble import ProcessExpired, ProcessPool
 
 import shared.model
+from batch.crowd import Stopped, crowd
 from batch.options import lang_option, out_option, paths_argument, resume_option, xlsx_option
-from batch.progress import Counter, stopping
+from batch.progress import Counter, Stop, stopping
 from batch.rows import Table
 from batch.sources import Source, find_sources
-from batch.study import Judged, Options, begin, judge, refused, study_uid_of
+from batch.study import Judged, Options, judge, judged, refused, study_uid_of
+from shared.ct.isolate import ChildError, StoppedError, preload, run_limited
 from shared.ct.passport import Passport
-from shared.documents import Scan
-from shared.errors import Lang, Notice
+from shared.errors import Lang, Notice, Refusal
 from shared.model.analysis import ModelInfo
 from shared.model.config import ModelConfig
-from shared.model.session import ModelError
-from shared.reporting.report import report_row
-from shared.settings import settings
+from shared.settings import Settings, settings
 
 ALL_JUDGED, BROKEN, SOME_REFUSED, INTERRUPTED = 0, 1, 3, 130
-_PEEK_TIMEOUT_S = 60
+#: what every child needs; loaded once, in the server that forks them
+_PRELOAD = ("shared.ct.study", "shared.model.pipeline", "shared.reporting.picture", "batch.study")
+T = TypeVar("T")
+#: a source, and which of its studies when it holds several
+Todo = tuple[Source, str | None]
 
 
 def cores() -> int:
@@ -84,24 +84,20 @@ def predict(
     )
     if heatmaps:
         heatmaps.mkdir(parents=True, exist_ok=True)
-    run = json.dumps(["predict", options.model.sha256, options.lang, allow_partial, options.heatmaps])
+    preload(_PRELOAD)
+    key = json.dumps(["predict", options.model.sha256, options.lang, allow_partial, options.heatmaps])
     try:
-        with (
-            Table(out, run=run, resume=resume) as table,
-            _pool(workers, values.worker_memory_mb) as pool,
-            stopping() as stop,
-        ):
-            sources = find_sources(paths, partial(_study_uids, pool))
+        with Table(out, run=key, resume=resume) as table, stopping() as stop:
+            run = _Run(table, options, values, stop)
+            sources = find_sources(paths, partial(run.study_uids, workers))
             if not sources:
                 raise click.ClickException("no studies found under the given paths")
             with Counter(len(sources)) as bar:
-                _Run(pool, table, options, values.job_timeout_s, bar, stop).all(sources, 2 * workers)
+                run.all(sources, workers, bar)
             rows = table.finish(sources, xlsx)
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.strerror or error}: {error.filename or out}") from error
-    if stop():
+    if stop.asked:
         sys.exit(INTERRUPTED)
     sys.exit(SOME_REFUSED if any(row["verdict"] == "no_result" for row in rows) else ALL_JUDGED)
 
@@ -115,111 +111,76 @@ def model_of(folder: str) -> ModelInfo:
     return ModelInfo(name=config.name, version=config.version, sha256=config.sha256)
 
 
-@contextmanager
-def _pool(workers: int, memory_mb: int) -> Iterator[ProcessPool]:
-    """Processes with a memory limit; whatever still runs at the end is stopped."""
-    pool = ProcessPool(
-        max_workers=workers,
-        max_tasks=200,
-        initializer=begin,
-        initargs=(memory_mb,),
-        context=multiprocessing.get_context("spawn"),
-    )
-    try:
-        yield pool
-    finally:
-        pool.stop()  # type: ignore[no-untyped-call]
-        pool.join()
-
-
-def _study_uids(pool: ProcessPool, files: Sequence[str]) -> list[str]:
-    futures = [pool.schedule(study_uid_of, args=(file,), timeout=_PEEK_TIMEOUT_S) for file in files]
-    uids = []
-    for future in futures:
-        try:
-            uids.append(future.result())
-        except (ProcessExpired, TimeoutError):
-            uids.append("")
-    return uids
-
-
 class _Run:
-    """One pass over the sources: a few studies at a time are under way, rows are added as they end."""
+    """One pass over the sources: each study in a process of its own, rows added as they end."""
 
-    def __init__(
-        self,
-        pool: ProcessPool,
-        table: Table,
-        options: Options,
-        timeout_s: float,
-        bar: Counter,
-        stop: Callable[[], bool],
-    ) -> None:
-        self._pool, self._table, self._options, self._timeout_s = pool, table, options, timeout_s
-        self._bar, self._stop = bar, stop
-        self._ended: queue.Queue[tuple[Source, str | None, Future[Judged]]] = queue.Queue()
-        self._under_way = 0
+    def __init__(self, table: Table, options: Options, values: Settings, stop: Stop) -> None:
+        self._table, self._options, self._stop = table, options, stop
+        self._memory_mb, self._seconds = values.worker_memory_mb, values.job_timeout_s
 
-    def all(self, sources: Sequence[Source], at_a_time: int) -> None:
-        """Judge everything that is not done yet; returns early when a stop was asked for."""
-        waiting = iter([s for s in sources if not self._table.done(s)])
-        more: list[tuple[Source, str]] = []
-        self._bar.advance(sum(self._table.done(s) for s in sources))
-        exhausted = False
-        while not self._stop():
-            while self._under_way < at_a_time and not (exhausted and not more):
-                if more:
-                    self._start(*more.pop(0))
-                    continue
-                source = next(waiting, None)
-                if source is None:
-                    exhausted = True
-                elif known := self._table.several(source):
-                    more += self._split(source, known)
-                else:
-                    self._start(source, None)
-            if self._under_way == 0:
-                return
-            try:
-                source, uid, future = self._ended.get(timeout=0.2)
-            except queue.Empty:
+    def study_uids(self, workers: int, files: Sequence[str]) -> list[str]:
+        """Study Instance UID of each file, "" for one whose header cannot be read."""
+        found = dict(crowd(self._study_uid, deque(files), workers, self._stop))
+        return [found.get(file, "") for file in files]
+
+    def all(self, sources: Sequence[Source], workers: int, bar: Counter) -> None:
+        """Judge everything that is not done yet; ends early when a stop was asked for."""
+        todo: deque[Todo] = deque()
+
+        def split(source: Source, uids: Sequence[str]) -> None:
+            missing = [uid for uid in uids if not self._table.done(source, uid)]
+            bar.grow(len(missing) - 1)
+            # at once, so that the archive is still in the system's cache
+            todo.extendleft((source, uid) for uid in reversed(missing))
+
+        for source in reversed(sources):
+            known = self._table.several(source)
+            if self._table.done(source):
+                bar.advance(1)
+            elif known:
+                split(source, known)
+            else:
+                todo.appendleft((source, None))
+        for (source, uid), judged_ in crowd(self._judge, todo, workers, self._stop):
+            if judged_.row is None:
+                self._table.note_several(source, judged_.several)
+                split(source, judged_.several)
                 continue
-            self._under_way -= 1
-            judged = self._outcome(source, uid, future)
-            if judged.several:
-                self._table.note_several(source, judged.several)
-                more += self._split(source, judged.several)
-                continue
-            for study_uid, row in judged.rows:
-                self._table.add(source, uid if uid is not None else study_uid, row)
-            self._bar.advance(1)
+            self._table.add(source, uid if uid is not None else judged_.study_uid, judged_.row)
+            bar.advance(1)
 
-    def _split(self, source: Source, uids: Sequence[str]) -> list[tuple[Source, str]]:
-        missing = [(source, uid) for uid in uids if not self._table.done(source, uid)]
-        self._bar.grow(len(missing) - 1)
-        return missing
-
-    def _start(self, source: Source, uid: str | None) -> None:
-        future = self._pool.schedule(
-            judge, args=(source.shown, source.reads, uid, self._options), timeout=self._timeout_s
-        )
-        self._under_way += 1
-        future.add_done_callback(lambda ended: self._ended.put((source, uid, ended)))
-
-    def _outcome(self, source: Source, uid: str | None, future: Future[Judged]) -> Judged:
+    def _judge(self, todo: Todo) -> Judged:
+        source, uid = todo
+        started = time.perf_counter()
         try:
-            return future.result()
-        except TimeoutError:
-            notice = Notice(code="decode_timeout", params={"seconds": round(self._timeout_s)})
-            seconds = float(self._timeout_s)
-        except (ProcessExpired, MemoryError) as error:
-            # killed from outside is nearly always the kernel's answer to a lack of memory
-            killed = isinstance(error, MemoryError) or error.exitcode == -9
-            notice = Notice(
-                code="memory_limit" if killed else "processing_failed",
-                params={} if killed else {"attempts": 1},
+            answer = self._limited(judge, source.shown, source.reads, uid, self._options)
+            if answer.broken:
+                raise click.ClickException(answer.broken)
+            return answer
+        except Refusal as refusal:
+            notice = refusal.notice
+        except ChildError as error:
+            print(error, file=sys.stderr)
+            notice = Notice(code="processing_failed", params={"attempts": 1})
+        document = refused(
+            Passport(study_uid=uid or ""), notice, self._options.model, time.perf_counter() - started
+        )
+        return judged(source.shown, document, self._options.lang)
+
+    def _study_uid(self, file: str) -> str:
+        try:
+            return self._limited(study_uid_of, file)
+        except (Refusal, ChildError):
+            return ""
+
+    def _limited(self, work: Callable[..., T], *args: object) -> T:
+        try:
+            return run_limited(
+                work,
+                args,
+                memory_mb=self._memory_mb,
+                seconds=self._seconds,
+                should_stop=self._stop,
             )
-            seconds = 0.0
-        document = refused(Passport(study_uid=uid or ""), notice, self._options.model, seconds)
-        row: dict[str, Any] = report_row(Scan(file_name=source.shown), document, self._options.lang)
-        return Judged(rows=((uid or "", row),))
+        except StoppedError as error:
+            raise Stopped from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -54,20 +54,36 @@ class Counter:
             self._bar.update(self._task, total=total + studies)
 
 
+class Stop:
+    """Whether to end: called, it answers True once the user or `halt` asked for it."""
+
+    def __init__(self) -> None:
+        #: by Ctrl-C or SIGTERM
+        self.asked = False
+        self._halted = False
+
+    def __call__(self) -> bool:
+        """True once there is to be an end."""
+        return self.asked or self._halted
+
+    def halt(self) -> None:
+        """End what is under way because of a failure."""
+        self._halted = True
+
+
 @contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM set a flag, so that the table is finished before the end; twice ends at once."""
-    asked = False
+def stopping() -> Iterator[Stop]:
+    """Ctrl-C and SIGTERM ask for an end, so that the table is finished first; twice ends at once."""
+    stop = Stop()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        if stop.asked:
             raise KeyboardInterrupt
-        asked = True
+        stop.asked = True
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,17 +1,13 @@
-"""What a batch process does with one source: read, judge, describe as rows. Runs in a limited process."""
+"""What ``predict`` does with one source in a limited process: read, judge, describe as a row."""
 
 from __future__ import annotations
 
 import os
 import re
-import resource
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,22 +45,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Rows of a source, or the studies that it holds when there are several."""
+    """The row of a study, or the studies of a source that holds several, or why nothing can be judged."""
 
-    rows: tuple[tuple[str, Row], ...] = ()
+    study_uid: str = ""
+    row: Row | None = None
     several: tuple[str, ...] = ()
-
-
-def begin(memory_mb: int) -> None:
-    """Prepare a process: the parent alone answers Ctrl-C, and memory has a limit."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if memory_mb and sys.platform.startswith("linux"):
-        # private writable memory: address space would count what threads reserve and never touch
-        limit = memory_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    # a core file of a patient's study is not wanted anywhere
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    #: what is wrong with the model
+    broken: str = ""
 
 
 def study_uid_of(file: str) -> str:
@@ -91,11 +78,6 @@ def judge(shown: str, source: str | Sequence[str], study_uid: str | None, option
         Which of several studies.
     options : Options
         How.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be used: no study can be judged.
     """
     from shared.ct.archive import Limits
     from shared.ct.study import read_studies
@@ -112,13 +94,17 @@ def judge(shown: str, source: str | Sequence[str], study_uid: str | None, option
         if study is None:
             raise Refusal("unreadable", what=study_uid or "")
         document = _judge_study(shown, study, options, started)
-    except ModelError:
-        raise
+    except ModelError as error:
+        return Judged(broken=str(error))
     except Exception as error:  # noqa: BLE001  one study must never end the batch
         passport = study.passport if study else Passport(study_uid=study_uid or "")
         document = refused(passport, _notice_of(error), options.model, time.perf_counter() - started)
-    row = report_row(Scan(file_name=shown), document, options.lang)
-    return Judged(rows=((document.passport.study_uid, row),))
+    return judged(shown, document, options.lang)
+
+
+def judged(shown: str, document: AnalysisDoc, lang: Lang) -> Judged:
+    """The row of a finished analysis."""
+    return Judged(document.passport.study_uid, report_row(Scan(file_name=shown), document, lang))
 
 
 def _notice_of(error: Exception) -> Notice:
@@ -135,7 +121,7 @@ def _notice_of(error: Exception) -> Notice:
 def _judge_study(shown: str, study: Study, options: Options, started: float) -> AnalysisDoc:
     from shared.model.pipeline import analyse
 
-    volume = study.chosen.load()
+    volume = study.chosen.load(workers=options.threads)
     analysis = analyse(
         volume,
         _model(options.model_dir, options.provider, options.threads),
@@ -161,7 +147,6 @@ def _judge_study(shown: str, study: Study, options: Options, started: float) -> 
     return document
 
 
-@lru_cache(maxsize=1)
 def _model(folder: str, provider: Literal["auto", "cpu", "cuda"], threads: int) -> Model:
     from shared.model.session import Model
 

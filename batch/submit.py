@@ -6,8 +6,8 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any
 
 import click
 
-from batch.client import Client, Json, ServiceError, Stopped, Unreachable
+from batch.client import Client, Json, ServiceError, Unreachable
+from batch.crowd import crowd
 from batch.options import (
     lang_option,
     out_option,
@@ -26,7 +27,7 @@ from batch.options import (
     xlsx_option,
 )
 from batch.predict import ALL_JUDGED, INTERRUPTED, SOME_REFUSED
-from batch.progress import Counter, stopping
+from batch.progress import Counter, Stop, stopping
 from batch.rows import Table
 from batch.sources import Source, find_sources
 from batch.study import study_uid_of
@@ -91,7 +92,7 @@ def submit(
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.strerror or error}: {error.filename or out}") from error
-    if stop():
+    if stop.asked:
         sys.exit(INTERRUPTED)
     sys.exit(SOME_REFUSED if any(row["verdict"] == "no_result" for row in rows) else ALL_JUDGED)
 
@@ -103,32 +104,13 @@ class _Submission:
         self._client, self._table, self._patient_id = client, table, patient_id
         self._lock = Lock()
 
-    def all(self, sources: Sequence[Source], parallel: int, bar: Counter, stop: Callable[[], bool]) -> None:
+    def all(self, sources: Sequence[Source], parallel: int, bar: Counter, stop: Stop) -> None:
         """Send what is not done yet; ends early when a stop was asked for."""
-        waiting = [source for source in sources if not self._table.done(source)]
-        bar.advance(len(sources) - len(waiting))
-        failure: Exception | None = None
-        with ThreadPoolExecutor(parallel) as threads:
-            running: set[Future[Collected]] = set()
-            while (waiting or running) and failure is None:
-                while waiting and len(running) < parallel and not stop():
-                    running.add(threads.submit(self._one, waiting.pop(0)))
-                if not running:
-                    break
-                ended, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    try:
-                        self._keep(future.result())
-                    except Stopped:
-                        continue
-                    except (ServiceError, Unreachable) as error:
-                        failure = error
-                    else:
-                        bar.advance(1)
-            for future in running:
-                future.cancel()
-        if failure is not None:
-            raise failure
+        todo = deque(source for source in sources if not self._table.done(source))
+        bar.advance(len(sources) - len(todo))
+        for _, collected in crowd(self._one, todo, parallel, stop):
+            self._keep(collected)
+            bar.advance(1)
 
     def _keep(self, collected: Collected) -> None:
         if len(collected.rows) > 1:

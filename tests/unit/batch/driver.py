@@ -101,13 +101,19 @@ class Model:
         return cls()
 
 
+class ModelError(Exception):
+    """Never raised."""
+
+
 module("shared.ct.study", read_studies=read_studies)
 module("shared.model.pipeline", analyse=analyse)
-module("shared.model.session", Model=Model)
+module("shared.model.session", Model=Model, ModelError=ModelError)
 
 if __name__ == "__main__":
     import batch.predict
     from batch.cli import main
 
+    # the server that forks the children loads the made modules instead of the heavy real ones
+    batch.predict._PRELOAD = ("tests.unit.batch.driver",)
     batch.predict.model_of = lambda folder: made.MODEL
     main(prog_name="./ct")
