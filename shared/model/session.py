@@ -85,6 +85,9 @@ class Model:
         options.log_severity_level = 3
         wanted = ["CUDAExecutionProvider"] if provider != "cpu" else []
         wanted = [name for name in wanted if name in ort.get_available_providers()]
+        if wanted:
+            # CUDA and cuDNN come as Python packages (requirements/gpu.txt), where no loader looks by itself
+            ort.preload_dlls()
         try:
             session = ort.InferenceSession(path, options, providers=[*wanted, "CPUExecutionProvider"])
         except Exception as error:  # the runtime raises its own untyped kinds
