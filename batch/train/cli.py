@@ -44,7 +44,7 @@ VERSION = "0.1.0"
 @click.option(
     "--start",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of another run: go on from its weights, with three quarters of the learning rate.",
+    help="Folder of another run: go on from its weights, with a lower learning rate.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
@@ -93,8 +93,9 @@ def train(
         ) from error
     torch.set_num_threads(threads)
 
-    rate = TrainConfig.peak_rate * (0.75 if start else 1.0)
-    config = TrainConfig(seed=seed, steps=steps, leave_out=leave_out, peak_rate=rate)
+    config = TrainConfig(seed=seed, steps=steps, leave_out=leave_out)
+    if start is not None:
+        config = config.going_on()
     unknown = set(config.left_out) - {row.dataset for row in rows}
     if unknown:
         raise click.UsageError(f"no such source in the index: {', '.join(sorted(unknown))}")
@@ -148,8 +149,11 @@ def run(
     def logits(items: Any) -> Any:
         return loop.cell_logits(net, items)
 
-    calibration = fit(logits(seen), seen)
-    results: dict[str, Any] = {"in_source": {"real": on_real(logits, seen, calibration, draws=200)}}
+    of_seen = logits(seen)
+    calibration = fit(of_seen, seen)
+    results: dict[str, Any] = {
+        "in_source": {"real": on_real(lambda _: of_seen, seen, calibration, draws=200)}
+    }
     if unseen:
         results["left_out"] = {
             "sources": list(config.left_out),

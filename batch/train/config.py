@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 #: sources that are one family: always on the same side of a split
@@ -24,6 +24,8 @@ class TrainConfig:
     weight_decay: float = 2e-2
     warm_up: float = 0.08
     average: float = 0.99
+    sharpness_first: float = 1.0
+    sharpness_last: float = 3.0
     smoothing: float = 0.04
     healthy_cells: float = 0.6
     lesion_cells: float = 1.0
@@ -36,6 +38,10 @@ class TrainConfig:
     def left_out(self) -> tuple[str, ...]:
         """Names of all sources that this run must not see."""
         return FAMILIES.get(self.leave_out, (self.leave_out,)) if self.leave_out else ()
+
+    def going_on(self) -> TrainConfig:
+        """The same for a run that starts from trained weights: a lower rate, sharp from the first step."""
+        return replace(self, peak_rate=0.75 * self.peak_rate, sharpness_first=self.sharpness_last)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the manifest."""

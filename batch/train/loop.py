@@ -51,7 +51,12 @@ def _ahead(sampler: Sampler, first: int, last: int, depth: int = 3) -> Iterator[
 
 
 def loss_of(
-    net: nn.Module, head: SliceHead, batch: Batch, config: TrainConfig, device: torch.device
+    net: nn.Module,
+    head: SliceHead,
+    batch: Batch,
+    config: TrainConfig,
+    device: torch.device,
+    sharpness: float = 1.0,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Label, cell and pair terms of one batch, and their values."""
     hu, cells, target, label, weight = (
@@ -59,7 +64,7 @@ def loss_of(
         for a in (batch.hu, batch.cells, batch.target, batch.label, batch.weight)
     )
     z = net(hu.contiguous(memory_format=torch.channels_last))
-    logit = head(slice_scores(z, cells))
+    logit = head(slice_scores(z, cells, sharpness))
     by_label = nn.functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
     label_term = (by_label * weight).sum() / weight.sum()
 
@@ -117,7 +122,7 @@ def train(
     """Train on ``slices`` and return the averaged network and slice head, in evaluation mode.
 
     Checkpoints go to ``out/checkpoint.pt`` and the terms of the loss to ``out/steps.jsonl``.
-    ``start`` is a folder of another run whose weights are gone on from, with a fresh schedule.
+    ``start`` is a folder of another run whose network is gone on from, with a fresh schedule and head.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -147,8 +152,6 @@ def train(
         saved = torch.load(start / CHECKPOINT, map_location=where, weights_only=True)
         for part in (net, mean_net):
             part.load_state_dict(saved["mean_net"])
-        for part in (head, mean_head):
-            part.load_state_dict(saved["mean_head"])
         log.info("went on from the weights of %s", start)
 
     net.train()
@@ -159,7 +162,10 @@ def train(
         for step, batch in enumerate(_ahead(sampler, first, config.steps), start=first):
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(step, config)
-            total, terms = loss_of(net, head, batch, config, where)
+            sharpness = config.sharpness_first + step / config.steps * (
+                config.sharpness_last - config.sharpness_first
+            )
+            total, terms = loss_of(net, head, batch, config, where, sharpness)
             optimiser.zero_grad(set_to_none=True)
             total.backward()
             nn.utils.clip_grad_norm_([*decayed, *plain], 2.0)

@@ -74,9 +74,9 @@ class SliceHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_a = nn.Parameter(torch.tensor(0.0))
-        self.log_s0 = nn.Parameter(torch.tensor(0.0))
-        self.b = nn.Parameter(torch.tensor(-2.0))
+        self.log_a = nn.Parameter(torch.tensor(-0.6))
+        self.log_s0 = nn.Parameter(torch.tensor(0.4))
+        self.b = nn.Parameter(torch.tensor(-1.2))
 
     def forward(self, score: torch.Tensor) -> torch.Tensor:
         """Scores (n,) in cm² → logits (n,)."""
@@ -89,6 +89,10 @@ CELL_CM2 = (GRID_MM * STRIDE / 10.0) ** 2
 RECEPTIVE_MM = 51 * GRID_MM
 
 
-def slice_scores(z: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """Sum of softplus evidence over the thorax cells, cm²; z and cells have shape (n, 1, h, w)."""
-    return (nn.functional.softplus(z) * cells).sum(dim=(1, 2, 3)) * CELL_CM2
+def slice_scores(z: torch.Tensor, cells: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """Sum of evidence over the thorax cells, cm²; z and cells have shape (n, 1, h, w).
+
+    Evidence is ``softplus(k z) / k``: at sharpness k = 1 every cell has a gradient, the larger k,
+    the closer to the ``relu`` of inference and the less the many quiet cells add up to.
+    """
+    return (nn.functional.softplus(z, beta=sharpness) * cells).sum(dim=(1, 2, 3)) * CELL_CM2
