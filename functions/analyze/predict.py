@@ -96,7 +96,7 @@ def _object(context: Context) -> Iterator[tuple[str, BinaryIO]]:
 
 def _judge(context: Context, scan: Scan, lang: Lang) -> Response:
     try:
-        analysis = wait_for(context, submit(context, scan, request_id=g.request_id))
+        analysis = wait_for(context, submit(context.stores, context.settings, scan, request_id=g.request_id))
     except Problem as problem:
         if REASONS[problem.code].kind != "refusal":
             raise

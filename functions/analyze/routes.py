@@ -49,7 +49,7 @@ def analyze(path: ScanPath, query: AnalyzeQuery) -> Response:
             lambda: (_accepted(context, scan, known, query.language), scan.id),
         )
     if known is None:
-        job = submit(context, scan, request_id=g.request_id)
+        job = submit(context.stores, context.settings, scan, request_id=g.request_id)
         g.job_id = job.id
         try:
             known = wait_for(context, job)
@@ -78,7 +78,7 @@ def cancel_job(path: JobPath) -> Response:
 def _accepted(context: Context, scan: Scan, known: AnalysisDoc | None, lang: Lang) -> Response:
     """202 with a job: a new one, or the one that has done it already."""
     job = _finished_job(context, scan) if known is not None else None
-    job = job or submit(context, scan, request_id=g.request_id)
+    job = job or submit(context.stores, context.settings, scan, request_id=g.request_id)
     response = _job_response(job, lang, status=202)
     response.headers["Location"] = f"/api/jobs/{job.id}"
     response.headers["Preference-Applied"] = "respond-async"

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -19,10 +19,11 @@ from functions.analyze.messages import Analysed, Broken, FileReady, Outcome, Pre
 from functions.analyze.model_info import current_model
 from functions.analyze.process import AttemptFailed, run_work
 from functions.analyze.record import record_analysis, record_prepared, record_unread
+from functions.analyze.waiting import submit
 from functions.analyze.work import Work, blob_of
 from shared import keys
 from shared.documents import Job, Scan, ScanState, new_id
-from shared.errors import Notice
+from shared.errors import Notice, Problem
 from shared.jobs import JobLost
 from shared.lifecycle import Stores, change
 from shared.settings import Settings, scratch_folder
@@ -85,6 +86,8 @@ class _Attempt:
         error: Notice | None = None
         if isinstance(outcome, Prepared):
             kept = record_prepared(stores, scan_id, outcome)
+            if kept and self.settings.analyse_on_upload:
+                self._analyse_next()
         elif isinstance(outcome, Analysed):
             kept = record_analysis(stores, scan_id, self.analysis_id, outcome, seconds)
         elif isinstance(outcome, Refused):
@@ -104,6 +107,13 @@ class _Attempt:
         if not kept:
             raise JobLost(f"scan {scan_id} is gone")
         stores.jobs.finish(self.job, "failed" if error else "done", error)
+
+    def _analyse_next(self) -> None:
+        """Queue the analysis of a scan that has just been read, unless it has one or the queue is full."""
+        scan = self.stores.documents.get(Scan, self.scan.id)
+        if scan is not None and scan.state == "ready" and scan.analysis_id is None:
+            with suppress(Problem):
+                submit(self.stores, self.settings, scan, request_id=self.job.request_id)
 
     def undo(self) -> None:
         """Remove what a lost attempt wrote; a scan that is gone leaves nothing at all."""

@@ -8,8 +8,9 @@ from functions.analyze.model_info import current_model
 from shared.context import Context
 from shared.documents import AnalysisDoc, Job, Scan
 from shared.errors import Problem
-from shared.lifecycle import change, live_scan
+from shared.lifecycle import Stores, change, live_scan
 from shared.model.analysis import ModelInfo
+from shared.settings import Settings
 
 #: reasons that another try may overcome: such an answer is not kept for good
 TRANSIENT = frozenset({"decode_timeout", "memory_limit", "processing_failed"})
@@ -28,7 +29,7 @@ def stored_answer(context: Context, scan: Scan, model: ModelInfo) -> AnalysisDoc
     return analysis
 
 
-def submit(context: Context, scan: Scan, *, request_id: str) -> Job:
+def submit(stores: Stores, settings: Settings, scan: Scan, *, request_id: str) -> Job:
     """Queue the analysis of a scan, or join the one that waits or runs with the same model.
 
     Raises
@@ -38,20 +39,20 @@ def submit(context: Context, scan: Scan, *, request_id: str) -> Job:
     """
     if scan.state == "needs_choice":
         raise Problem("several_studies", n=len(scan.choices))
-    model = current_model(context.settings)
+    model = current_model(settings)
     key = f"{scan.id}:analyze:{model.version}:{model.sha256[:12]}"
-    job = context.jobs.submit("analyze", scan.id, key=key, request_id=request_id)
+    job = stores.jobs.submit("analyze", scan.id, key=key, request_id=request_id)
 
     def edit(fresh: Scan) -> bool:
         if fresh.deleting or fresh.state in ("queued", "analysing"):
             return False
-        now = context.jobs.get(job.id)
+        now = stores.jobs.get(job.id)
         if now is None or now.state != "queued":
             return False
         fresh.state, fresh.stage, fresh.progress = "queued", "", 0.0
         return True
 
-    change(context.documents, Scan, scan.id, edit)
+    change(stores.documents, Scan, scan.id, edit)
     return job
 
 

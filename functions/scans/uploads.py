@@ -87,6 +87,8 @@ def put_part(path: PartPath) -> Response:
     """Store one part (where the object store gives no URLs of its own)."""
     context = ctx()
     upload = _live_upload(context, path.upload_id)
+    if upload.scan_id is not None:
+        raise Problem("conflict")
     sizes = part_sizes(upload)
     if path.number > len(sizes):
         raise Problem("bad_request", what=f"part {path.number} of {len(sizes)}")

@@ -283,6 +283,8 @@ def test_an_upload_in_parts_goes_on_after_a_break_and_makes_the_same_scan_once(a
     assert (made.json["size"], made.json["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
     assert (made.json["description"], made.json["file_name"]) == ("in parts", "big.zip")
     assert api.post(f"{path}/complete").json["id"] == made.json["id"]
+    late = api.put(shown[0]["url"], data=data[:1_000_000])
+    assert (late.status_code, late.json["code"]) == (409, "conflict")
     assert api.get(f"/api/scans/{made.json['id']}/file").data == data
     assert api.get("/api/scans").json["total"] == 1
     assert [key for key in left(api)[3] if key.startswith("uploads/")] == []

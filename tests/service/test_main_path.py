@@ -17,7 +17,8 @@ import requests
 from PIL import Image
 
 from shared.documents import DOCUMENTS
-from tests.service.harness import Service, padded_zip, problem
+from tests.service.conftest import quick
+from tests.service.harness import Service, padded_zip, problem, running
 
 REPORT_FIELDS = (
     *("path_to_study", "study_uid", "series_uid", "probability_of_pathology", "pathology"),
@@ -118,8 +119,7 @@ def test_a_study_goes_from_upload_to_report_and_leaves_no_trace_when_its_patient
                 assert patient not in document.model_dump_json()
 
 
-def test_the_viewers_blocks_are_the_volume(any_service: Service, chest: Path) -> None:
-    service = any_service
+def test_the_viewers_blocks_are_the_volume(service: Service, chest: Path) -> None:
     made = service.upload(service.new_patient(), chest)
     service.wait_for_state(made["id"], "ready")
     path = f"/api/scans/{made['id']}/volume"
@@ -197,8 +197,7 @@ def test_predict_gives_the_same_answer_as_analyze_and_keeps_nothing(
     assert (flat["patient_id"], flat["scan_id"]) == (None, None)
 
 
-def test_predict_takes_an_object_from_the_bucket(any_service: Service, chest: Path) -> None:
-    service = any_service
+def test_predict_takes_an_object_from_the_bucket(service: Service, chest: Path) -> None:
     key = "incoming/team/study.zip"
     with service.stores() as stores:
         stores.blobs.put(key, chest.read_bytes())
@@ -280,6 +279,13 @@ def analysed(service: Service, chest: Path) -> str:
     made = service.upload(service.new_patient(), chest)
     assert analyse(service, made["id"]).status_code == 200
     return str(made["id"])
+
+
+def test_an_analysis_can_start_with_the_upload(tmp_path: Path, model_dir: Path, chest: Path) -> None:
+    with running(tmp_path, {**quick(model_dir), "analyse_on_upload": True}) as service:
+        scan = service.upload(service.new_patient(), chest)["id"]
+        done = service.wait_for_state(scan, "done")
+        assert (done["volume_ready"], done["verdict"] is not None) == (True, True)
 
 
 def test_progress_is_told_as_events_until_the_end(service: Service, chest: Path) -> None:
