@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from isal import isal_zlib
 
 from shared.ct.blob import Blob, BlobIO, FileBlob, HandleBlob, PartBlob, SpooledBlob
 from shared.ct.inflate import (
@@ -114,7 +115,7 @@ class Entry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlainEntry:
-    """A file whose bytes can be read anywhere: loose, stored, or in a tar."""
+    """A file whose bytes can be read anywhere: loose, or in a tar."""
 
     name: str
     blob: Blob
@@ -134,7 +135,7 @@ class PlainEntry:
 
 @dataclass(frozen=True, slots=True)
 class PackedEntry:
-    """A compressed file of a zip; reading is bounded by what is asked for."""
+    """A file of a zip; reading is bounded by what is asked for."""
 
     name: str
     archive: Blob
@@ -148,16 +149,19 @@ class PackedEntry:
     def read(self, start: int, stop: int) -> bytes:
         """See `Entry.read`. The CRC is checked when the file is read to its end."""
         record = self.record
-        offset = record.data_offset(self.archive)
-        if offset is None:
-            raise DamagedError("the entry is not where the zip's directory says")
-        packed = PartBlob(self.archive, offset, min(record.packed_size, self.archive.size - offset))
-        data = unpack_entry(record.method, packed, min(stop, record.size + 1))
+        data = unpack_entry(record.method, self.packed(), min(stop, record.size + 1))
         if len(data) > record.size:
             raise Refusal("archive_limits", what="an entry is larger than the zip's directory says")
-        if len(data) == record.size and record.crc and zlib.crc32(data) != record.crc:
+        if len(data) == record.size and record.crc and isal_zlib.crc32(data) != record.crc:
             raise DamagedError("checksum error")
         return data[start:] if start else data
+
+    def packed(self) -> Blob:
+        """The packed bytes. Raises `DamagedError` where the directory points elsewhere."""
+        offset = self.record.data_offset(self.archive)
+        if offset is None:
+            raise DamagedError("the entry is not where the zip's directory says")
+        return PartBlob(self.archive, offset, min(self.record.packed_size, self.archive.size - offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,8 @@ class _EntryBlob:
         self._blob: Blob
         if isinstance(entry, PlainEntry):
             self._blob = entry.blob
+        elif isinstance(entry, PackedEntry) and entry.record.method == STORED:
+            self._blob = entry.packed()
         else:
             self._blob = SpooledBlob([entry.read(0, entry.size)])
         self.size = self._blob.size
@@ -366,7 +372,7 @@ class _Finder:
     def _zip(self, blob: Blob, depth: int) -> None:
         for record in self.zip_records(blob):
             if not ignored(record.name):
-                self.add(_zip_entry(blob, record), depth=depth)
+                self.add(PackedEntry(display_name(record.name), blob, record), depth=depth)
 
     def zip_records(self, blob: Blob) -> list[ZipEntry]:
         """The files of a zip's directory, checked against the limits before anything is unpacked."""
@@ -417,15 +423,6 @@ class _Finder:
         if link or (absolute and not any(w.code == "unsafe_names" for w in self.upload.warnings)):
             self.upload.warnings.append(Notice(code="unsafe_names"))
         return link
-
-
-def _zip_entry(blob: Blob, record: ZipEntry) -> Entry:
-    name = display_name(record.name)
-    if record.method == STORED and record.size == record.packed_size:
-        offset = record.data_offset(blob)
-        if offset is not None:
-            return PlainEntry(name, PartBlob(blob, offset, min(record.size, blob.size - offset)))
-    return PackedEntry(name, blob, record)
 
 
 def display_name(name: str) -> str:

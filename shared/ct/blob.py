@@ -105,10 +105,14 @@ class SpooledBlob:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
-        for chunk in chunks:
-            self._file.write(chunk)
-        self.size = self._file.tell()
         weakref.finalize(self, self._file.close)
+        try:
+            for chunk in chunks:
+                self._file.write(chunk)
+        except BaseException:
+            self._file.close()
+            raise
+        self.size = self._file.tell()
 
     def read_at(self, start: int, length: int) -> bytes:
         """See `Blob.read_at`."""

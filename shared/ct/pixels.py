@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.ct.archive import GzipEntry
 from shared.ct.codecs import DecodeError, split_fragments
 from shared.ct.decoders import DecoderPool, Job
 from shared.ct.dicom import inflate_data_set
@@ -37,6 +38,8 @@ from shared.errors import Notice, Refusal
 Progress = Callable[[float], None]
 #: planes that the check of the scale looks at
 SAMPLE_PLANES = 24
+#: no codec makes an image smaller than this by more
+MAX_COMPRESSION = 2000
 #: voxels of a volume at most: 2000 slices of 1024 x 1024
 MAX_VOXELS = 1 << 31
 
@@ -65,7 +68,8 @@ def load_stack(stack: Stack, *, workers: int = 1, progress: Progress | None = No
     Refusal
         ``unreadable_pixels``, ``not_hounsfield``, ``memory_limit``.
     """
-    plan = _plan(stack)
+    plan = _Plan(stack)
+    _refuse_empty_promises(stack)
     try:
         final = np.empty(plan.turn.shape(plan.stored_shape), np.int16)
     except MemoryError as error:
@@ -133,8 +137,18 @@ class _Plan:
         self.turn, self.affine = canonical(stored, self.stored_shape)
 
 
-def _plan(stack: Stack) -> _Plan:
-    return _Plan(stack)
+def _refuse_empty_promises(stack: Stack) -> None:
+    """Dimensions that the files cannot hold are seen before memory is taken for them."""
+    short = 0
+    for frame in stack.frames:
+        header, size = frame.header, frame.format.frame_bytes
+        if header.deflated_at or isinstance(frame.entry, GzipEntry):
+            continue
+        have = frame.entry.size - (header.pixel_offset or 0)
+        need = size / MAX_COMPRESSION if header.encapsulated else size * (frame.index + 1)
+        short += have < need
+    if short > len(stack.frames) // 3:
+        raise Refusal("unreadable_pixels", what="the pixels are cut off")
 
 
 def _fill(
