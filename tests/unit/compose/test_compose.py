@@ -114,6 +114,11 @@ def test_what_goes_on_is_watched_and_what_ends_is_waited_for(plain: dict[str, An
             assert one["restart"] == "unless-stopped", name
 
 
+def test_a_worker_is_not_asked_over_http(plain: dict[str, Any], gpu: dict[str, Any]) -> None:
+    for project in (plain, gpu):
+        assert project["services"]["worker"]["healthcheck"]["test"][-1] == "functions.analyze.alive"
+
+
 def test_only_the_router_is_published_and_on_loopback(plain: dict[str, Any]) -> None:
     published = {
         (name, port["host_ip"], port["published"], port["target"])
