@@ -369,7 +369,7 @@ def to_bytes(ds: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> byte
     """A Part 10 file: uncompressed little endian, RLE or JPEG 2000 lossless."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = ds.get("SOPClassUID") or CTImageStorage
-    meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID") or uid_of("nameless")
+    meta.MediaStorageSOPInstanceUID = UID(ds.get("SOPInstanceUID") or uid_of("nameless"))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta = meta
     if transfer_syntax in (RLELossless, JPEG2000Lossless):
