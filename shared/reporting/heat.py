@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from shared.model.analysis import Evidence
 
 #: evidence density (units per ml) at which the colour is full; the same for every picture
-FULL_SCALE_PER_ML = 4.0
+FULL_SCALE_PER_ML = 3.0
 #: below this part of the full scale nothing is drawn
 _CLEAR_BELOW = 0.02
 #: opacity grows to its limit within this part of the scale, then colour alone tells

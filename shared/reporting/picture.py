@@ -330,11 +330,10 @@ def _colour_bar(draw: ImageDraw.ImageDraw, image: Image.Image, pen: Pen, lang: L
     bar = blend(np.full((height, width), 40, dtype=np.uint8), np.tile(ramp, (height, 1)))
     image.paste(Image.fromarray(bar), (pen.x, pen.y))
     draw.rectangle((pen.x - 1, pen.y - 1, pen.x + width, pen.y + height), outline=_QUIET)
-    for step in range(5):
-        value = FULL_SCALE_PER_ML * step / 4
-        at = pen.x + round((width - 1) * step / 4)
+    for value in range(int(FULL_SCALE_PER_ML) + 1):
+        at = pen.x + round((width - 1) * value / FULL_SCALE_PER_ML)
         draw.line((at, pen.y + height, at, pen.y + height + 5), fill=_QUIET)
-        text = ("≥ " if step == 4 else "") + number(value, 0 if float(value).is_integer() else 1, lang)
+        text = f"≥ {value}" if value == FULL_SCALE_PER_ML else str(value)
         draw.text((at, pen.y + height + 8), text, font=font(14), fill=INK, anchor="ma")
     pen.y += height + 26
 

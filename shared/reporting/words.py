@@ -79,7 +79,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     # the picture
     "slice": ("Срез {n} из {total}, счёт от стоп", "Slice {n} of {total}, counted from the feet"),
     "z": ("z = {z} мм", "z = {z} mm"),
-    "slice_share": ("Доля среза в решении: {share}", "Share of the slice: {share}"),
+    "slice_share": ("Доля среза в решении: {share}", "Share of the slice in the decision: {share}"),
     "decisive": ("Решающий срез", "Decisive slice"),
     "decisive_is": ("Решающий срез: {n}", "The decisive slice is {n}"),
     "window": ("Окно: {level} / {width} HU", "Window: {level} / {width} HU"),
