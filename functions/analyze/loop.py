@@ -40,19 +40,20 @@ class Worker:
         default_factory=lambda: f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-8:]}"
     )
     stop: threading.Event = field(default_factory=threading.Event)
+    _model: ModelInfo | None = None
     _noted: float = -1e9
     _swept: float = -1e9
 
     def run(self) -> int:
         """Until `stop` is set; the exit code."""
         warm_up()
-        model = self._model()
+        model = self._model = self._load_model()
         if model is None:
             return 1
         log.info("worker_ready", worker_id=self.worker_id, model=model.version, provider=model.provider)
         while not self.stop.is_set():
             try:
-                self._note(model)
+                self._note()
                 self._sweep()
                 job = self.stores.jobs.claim(self.worker_id)
                 if job is None:
@@ -90,7 +91,7 @@ class Worker:
         """Run the job and leave it in a state that somebody goes on from."""
         jobs = self.stores.jobs
         try:
-            run_job(job, self.stores, self.settings, self.stop.is_set)
+            run_job(job, self.stores, self.settings, self._stopping)
         except JobLost:
             return "lost"
         except (StoppedError, AttemptFailed) as reason:
@@ -108,12 +109,17 @@ class Worker:
             return "released" if stopped else "failed_attempt"
         return "done"
 
-    def _note(self, model: ModelInfo) -> None:
+    def _stopping(self) -> bool:
+        """Asked some times a second during a job, which may be long: this worker lives meanwhile."""
+        self._note()
+        return self.stop.is_set()
+
+    def _note(self) -> None:
         """Say that this worker lives, and where its model runs: `/readyz` of analyze reads it."""
-        if time.monotonic() - self._noted < WORKER_NOTE_S:
+        if self._model is None or time.monotonic() - self._noted < WORKER_NOTE_S:
             return
         self._noted = time.monotonic()
-        note = {"worker_id": self.worker_id, "model": model.model_dump()}
+        note = {"worker_id": self.worker_id, "model": self._model.model_dump()}
         self.stores.blobs.put(keys.worker_note(self.worker_id), json.dumps(note).encode())
 
     def _sweep(self) -> None:
@@ -122,7 +128,7 @@ class Worker:
         self._swept = time.monotonic()
         sweep(self.stores, self.settings)
 
-    def _model(self) -> ModelInfo | None:
+    def _load_model(self) -> ModelInfo | None:
         """Load the model once in a child: a worker whose model does not run must not take jobs."""
         work = Work.of(self.settings, "model")
         try:
