@@ -79,7 +79,8 @@ class Bench:
         theirs, ours = self.step("zip_simpleitk"), self.step("zip_ours")
         yield _ratio("3", "zip (deflate) → volume", "unzip to disk + SimpleITK", theirs, ours, 0.6)
         stored = self.step("stored_ours")
-        yield Row("3", "zip (stored) → volume", "", f"{stored.wall:.2f} s", "", None)
+        stored_text = f"{stored.cpu:.2f} CPU-s, {stored.wall:.2f} s, {stored.peak_mb:.0f} MB"
+        yield Row("3", "zip (stored) → volume", "", stored_text, "", None)
         for name in COMPRESSED:
             one, two = self.step(f"{name}_1"), self.step(f"{name}_2")
             busy = two.cpu / two.wall
@@ -157,12 +158,14 @@ class Bench:
 
 
 def _ratio(number: str, step: str, who: str, theirs: Measured, ours: Measured, goal: float | None) -> Row:
-    ratio = ours.wall / theirs.wall
+    """Judged by CPU seconds: the wall clock belongs to the neighbours too."""
+    ratio = ours.cpu / theirs.cpu
+    texts = [f"{one.cpu:.2f} CPU-s, {one.wall:.2f} s, {one.peak_mb:.0f} MB" for one in (theirs, ours)]
     return Row(
         number,
         step,
-        f"{who}: {theirs.wall:.2f} s, {theirs.peak_mb:.0f} MB",
-        f"{ours.wall:.2f} s, {ours.peak_mb:.0f} MB: {ratio:.2f} ×",
+        f"{who}: {texts[0]}",
+        f"{texts[1]}: {ratio:.2f} ×",
         "" if goal is None else f"≤ {goal} ×",
         None if goal is None else ratio <= goal,
     )
@@ -195,7 +198,8 @@ def render(rows: list[Row], slices: int, times: int, where: str) -> str:
         f"{datetime.date.today().isoformat()}, {where}.",
         "",
         f"Work: a synthetic chest of {slices} slices of 512 × 512 with scanner-like noise. Each step runs "
-        f"in a fresh process, imports not counted; the best of {times} runs. "
+        f"in a fresh process, imports not counted; the best of {times} runs. Ratios are of CPU seconds: "
+        "other work on the machine slows the wall clock. "
         "Made by `python -m tests.bench --write`.",
         "",
         "| # | step | compared with | ours | goal | met |",
@@ -227,7 +231,7 @@ def main() -> None:
             for row in part():
                 rows.append(row)
                 print(
-                    f"{row.number:>3}  {row.step:38} {row.compared:52} {row.ours:28} {row.goal}", flush=True
+                    f"{row.number:>3}  {row.step:38} {row.compared:66} {row.ours:44} {row.goal}", flush=True
                 )
     text = render(rows, options.slices, options.times, where)
     if options.write:

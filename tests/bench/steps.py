@@ -24,6 +24,7 @@ from shared.ct.study import read_studies
 from shared.ct.volume import Volume
 from shared.model.pipeline import analyse
 from shared.model.session import Model
+from tests.bench.service import memory_mb
 
 
 def headers_pydicom(folder: Path) -> None:
@@ -144,8 +145,7 @@ def main() -> None:
     wall, cpu = time.perf_counter(), _cpu()
     step(folder)
     wall, cpu = time.perf_counter() - wall, _cpu() - cpu
-    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    json.dump({"wall": wall, "cpu": cpu, "peak_mb": peak_kb / 1024}, sys.stdout)
+    json.dump({"wall": wall, "cpu": cpu, "peak_mb": memory_mb(os.getpid(), "VmHWM")}, sys.stdout)
 
 
 if __name__ == "__main__":
