@@ -28,6 +28,8 @@ MASK_VALUES = 8
 PICTURE_RANGE = 500
 #: no body part spans less than this
 CT_RANGE = 250
+#: padding stands at least this far below the darkest air
+PLATEAU_GAP = 100
 #: width of the histogram's bins
 BIN_HU = 4
 #: where air, lung and soft tissue (fat to muscle, contrast left out) have their peaks
@@ -182,6 +184,19 @@ def _block_means(plane: NDArray[np.int16], side: int) -> tuple[NDArray[np.float3
     return (total / np.float32(side * side)).astype(np.float32), lowest == PADDING
 
 
+def _without_plateau(sample: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Padding that no tag names: one value far below all others, on much of the picture."""
+    values = _thinned(sample)
+    if not len(values):
+        return sample
+    lowest = int(values.min())
+    share = float((values == lowest).mean())
+    near = float(((values > lowest) & (values < lowest + PLATEAU_GAP)).mean())
+    if lowest < -1200 and share > 0.02 and near < 0.02 * share:
+        return np.where(sample == lowest, PADDING, sample)
+    return sample
+
+
 def _thinned(sample: NDArray[np.int16]) -> NDArray[np.int16]:
     """Single values from all over the sample, padding left out."""
     step = max(1, sample.shape[2] // 128)
@@ -216,6 +231,12 @@ def check_scale(sample: NDArray[np.int16]) -> HuCheck:
     """
     _refuse_pictures(sample)
     histogram = Histogram(sample)
+    if not _fits(histogram, 0):
+        # headers name their padding wrongly: one value far below air, wherever much stands at it
+        floor = int(_thinned(sample).min())
+        if floor < AIR_HU[0] - 100 and histogram.floored:
+            unpadded = Histogram(np.where(sample == floor, PADDING, sample))
+            histogram = unpadded if _fits(unpadded, 0) else histogram
     if _fits(histogram, 0):
         return HuCheck(0, _words(histogram, 0))
     fitting = [o for o in OFFSETS if o and _fits(histogram, o) and _border_is_air(histogram, o)]
