@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shared.ct.archive import Entry
 from shared.ct.geometry import MAX_STEP_MM, OBLIQUE_DEG, Turn, canonical
-from shared.ct.hounsfield import FLOOR_HU, check_scale, saturate
+from shared.ct.hounsfield import PADDING, check_scale, saturate
 from shared.ct.inflate import DamagedError
 from shared.ct.pixels import MAX_VOXELS, SAMPLE_PLANES, Loaded, Progress
 from shared.ct.stack import MAX_REFORMAT_STEP_MM, MIN_SLICES, THICK_STEP_MM
@@ -229,7 +229,7 @@ def _scaled(plane: NDArray[np.generic], image: NiftiImage, out: NDArray[np.int16
         out[:] = plane if plane.dtype.itemsize == 1 else np.clip(plane, -32768, 32767)
         return
     wide = plane.astype(np.float64) * image.slope + image.intercept
-    np.nan_to_num(wide, copy=False, nan=FLOOR_HU, posinf=32767, neginf=-32768)
+    np.nan_to_num(wide, copy=False, nan=float(PADDING), posinf=32767, neginf=-32768)
     np.clip(np.rint(wide, out=wide), -32768, 32767, out=wide)
     out[:] = wide
 

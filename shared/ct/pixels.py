@@ -242,8 +242,7 @@ def _signed(value: int | None) -> int | None:
 def _shift_into(plane: NDArray[np.int16], offset: tuple[float, float], out: NDArray[np.int16]) -> None:
     """Place ``plane`` at a fractional offset (rows, columns) in ``out``, linearly; the rest is air."""
     out[:] = PADDING
-    moved = plane.astype(np.float32)
-    np.maximum(moved, -3000, out=moved)
+    moved = plane
     whole = []
     for axis, shift in enumerate(offset):
         start = math.floor(shift + 1e-6)
@@ -252,15 +251,20 @@ def _shift_into(plane: NDArray[np.int16], offset: tuple[float, float], out: NDAr
         if part > 1e-3:
             room = [(0, 1) if a == axis else (0, 0) for a in range(2)]
             wide = np.pad(moved, room, mode="edge")
-            before = np.roll(wide, 1, axis)
-            edge = [slice(None)] * 2
-            edge[axis] = slice(0, 1)
-            before[tuple(edge)] = wide[tuple(edge)]
-            moved = (1 - part) * wide + part * before
+            before = np.concatenate(
+                [np.take(wide, [0], axis), np.take(wide, range(wide.shape[axis] - 1), axis)], axis
+            )
+            moved = _mix(wide, before, part)
     rows = min(moved.shape[0], out.shape[0] - whole[0])
     columns = min(moved.shape[1], out.shape[1] - whole[1])
-    box = out[whole[0] : whole[0] + rows, whole[1] : whole[1] + columns]
-    box[:] = np.rint(moved[:rows, :columns])
+    out[whole[0] : whole[0] + rows, whole[1] : whole[1] + columns] = moved[:rows, :columns]
+
+
+def _mix(a: NDArray[np.int16], b: NDArray[np.int16], share: float) -> NDArray[np.int16]:
+    """``(1 - share) a + share b``; padding on either side stays padding."""
+    mixed = np.rint(a * np.float32(1 - share) + b * np.float32(share)).astype(np.int16)
+    mixed[(a == PADDING) | (b == PADDING)] = PADDING
+    return mixed
 
 
 def _decoded(stack: Stack, workers: int) -> Iterator[tuple[int, NDArray[np.int16] | NDArray[np.int32] | str]]:
@@ -365,10 +369,8 @@ def _fill_holes(view: NDArray[np.int16], have: NDArray[np.bool_], step: float) -
         if gap * step > max(MAX_HOLE_MM, 2.2 * step):
             what = f"{gap - 1} slices side by side, {gap * step:.0f} mm"
             raise Refusal("unreadable_pixels", what=what)
-        a, b = view[below].astype(np.float32), view[above].astype(np.float32)
         for k in range(int(below) + 1, int(above)):
-            share = (k - below) / gap
-            view[k] = np.rint(a * (1 - share) + b * share)
+            view[k] = _mix(view[below], view[above], (k - below) / gap)
 
 
 def _resample(
@@ -386,8 +388,7 @@ def _resample(
     for k in range(len(view)):
         above = int(np.clip(np.searchsorted(places, k), 1, len(places) - 1))
         share = float(np.clip((k - places[above - 1]) / (places[above] - places[above - 1]), 0, 1))
-        a, b = source[there[above - 1]], source[there[above]]
-        view[k] = np.rint(a * np.float32(1 - share) + b * np.float32(share))
+        view[k] = _mix(source[there[above - 1]], source[there[above]], share)
 
 
 def _cut(volume: Volume, plan: _Plan, low: int, high: int) -> Volume:

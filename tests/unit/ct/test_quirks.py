@@ -141,6 +141,12 @@ def _padding_signed(value, tag_vr="SS"):
     return edit
 
 
+def _padding_untagged(ds, k):
+    _padding_signed(-1024)(ds, k)
+    del ds[0x00280120]
+    return ds
+
+
 def _no_rescale_but_hu(ds, k):
     stored_as(ds, hu_of(ds), bits=16, signed=True)
     del ds.RescaleSlope, ds.RescaleIntercept
@@ -263,6 +269,7 @@ SAME_VOLUME = {
     "value in the upper bits": _high_bit,
     "32 bits": _thirty_two_bits,
     "padding below the scale": _padding_signed(-2000),
+    "padding that no tag names": _padding_untagged,
     "padding read as unsigned": _padding_signed(-2000, "US"),
     "HU without rescale": _no_rescale_but_hu,
     "empty rescale": _empty_rescale,
