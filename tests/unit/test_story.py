@@ -150,9 +150,12 @@ class Story(RuleBasedStateMachine):
     # ── what happens ────────────────────────────────────────────────────────────────────
 
     @initialize()
-    def a_patient_with_a_scan(self) -> None:
+    def a_study_that_two_workers_have_begun(self) -> None:
         self.register_a_patient()
         self.upload(0, None)
+        self.ask_for_an_analysis(0, None)
+        self.claim(None)
+        self.claim(None)
 
     @rule()
     def register_a_patient(self) -> None:
@@ -333,4 +336,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = run_with(max_examples=80, stateful_step_count=40, deadline=None, derandomize=True)
+TestStory.settings = run_with(max_examples=50, stateful_step_count=40, deadline=None, derandomize=True)
