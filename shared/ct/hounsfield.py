@@ -229,14 +229,9 @@ def check_scale(sample: NDArray[np.int16]) -> HuCheck:
     Refusal
         ``not_hounsfield``.
     """
+    sample = _without_plateau(sample)
     _refuse_pictures(sample)
     histogram = Histogram(sample)
-    if not _fits(histogram, 0):
-        # headers name their padding wrongly: one value far below air, wherever much stands at it
-        floor = int(_thinned(sample).min())
-        if floor < AIR_HU[0] - 100 and histogram.floored:
-            unpadded = Histogram(np.where(sample == floor, PADDING, sample))
-            histogram = unpadded if _fits(unpadded, 0) else histogram
     if _fits(histogram, 0):
         return HuCheck(0, _words(histogram, 0))
     fitting = [o for o in OFFSETS if o and _fits(histogram, o) and _border_is_air(histogram, o)]
