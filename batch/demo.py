@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import click
 
 from batch.client import Client, ServiceError, Unreachable
-from batch.crowd import Stopped
+from batch.crowd import Stopped, crowd
 from batch.options import lang_option, token_option
 from batch.progress import Counter, stopping
 from shared.errors import Lang
@@ -64,36 +65,45 @@ CASES = (
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Keep the studies here, as zip files."
 )
+@click.option(
+    "--case",
+    "keys",
+    multiple=True,
+    type=click.Choice([case.key for case in CASES]),
+    help="Only this one; may be given several times.  [default: all]",
+)
 @lang_option
-def demo(url: str | None, token: str, out: Path | None, lang: Lang | None) -> None:
+def demo(url: str | None, token: str, out: Path | None, keys: tuple[str, ...], lang: Lang | None) -> None:
     """Make synthetic studies and load them into the running service.
 
     With --out and without --url they are only written. A patient that is there already is left as it is.
     """
     lang = lang or settings().default_lang
     url = url or (None if out else "http://127.0.0.1:8000")
+    cases = deque(case for case in CASES if not keys or case.key in keys)
     try:
-        with stopping() as stop, _folder(out) as folder, Counter(len(CASES)) as bar:
+        with stopping() as stop, _folder(out) as folder, Counter(len(cases)) as bar:
             client = Client(url, token=token, lang=lang, stop=stop) if url else None
             if client:
                 client.greet()
             there = {p.get("external_id") for p in client.patients("Demo")} if client else set()
-            lines = []
-            for case in CASES:
-                if stop():
-                    raise Stopped
-                if client is None or f"demo-{case.key}" not in there:
-                    file = write_case(case, folder)
-                    lines.append(_load(client, case, file, lang) if client else str(file))
-                else:
-                    lines.append(f"{_name(case, lang)}: +")
+
+            def make(case: Case) -> str:
+                if f"demo-{case.key}" in there:
+                    return f"{_name(case, lang)}: {say('there_already', lang)}"
+                file = write_case(case, folder)
+                return _load(client, case, file, lang) if client else str(file)
+
+            # two at a time: one is made while the service works on another
+            for _, line in crowd(make, cases, 2, stop):
                 bar.advance(1)
-    except Stopped:
-        sys.exit(130)
+                click.echo(line)
     except (ServiceError, Unreachable) as error:
         raise click.ClickException(str(error)) from error
-    for line in lines:
-        click.echo(line)
+    except Stopped:
+        stop.asked = True
+    if stop.asked:
+        sys.exit(130)
 
 
 def write_case(case: Case, folder: Path) -> Path:

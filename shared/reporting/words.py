@@ -93,6 +93,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "back": ("сзади", "back"),
     "sides_unsure": ("Стороны предположены", "The sides are assumed"),
     "scale": ("{mm} мм", "{mm} mm"),
+    "there_already": ("уже загружен", "is there already"),
     "and_more": ("и ещё {n}", "and {n} more"),
 }
 

@@ -134,21 +134,24 @@ def test_what_keeps_the_batch_from_running_is_said_in_one_line(
 
 
 def test_demo_loads_labelled_synthetic_studies_once(service: Service, tmp_path: Path) -> None:
-    for _ in range(2):
-        done = batch("demo", "--url", service.url, "--out", tmp_path, "--lang", "en")
-        assert done.returncode == 0, done.stderr
-    patients = service.get("/api/patients?q=Demo&limit=100").json()["items"]
-    assert sorted(p["first_name"] for p in patients) == [
+    arguments = ("demo", "--url", service.url, "--lang", "en", "--case", "healthy", "--case", "consolidation")
+    done = batch(*arguments, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line.split(":")[0] for line in done.stdout.splitlines()) == [
         "Consolidation left",
-        "Effusion right",
-        "Emphysema",
-        "Ground glass right",
         "Healthy",
-        "Nodule left",
     ]
+    again = batch(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("is there already") == 2
+    patients = service.get("/api/patients?q=Demo&limit=100").json()["items"]
+    assert sorted(p["first_name"] for p in patients) == ["Consolidation left", "Healthy"]
     assert {p["description"] for p in patients} == {"Synthetic phantom, not a person"}
     assert {p["last_name"] for p in patients} == {"Demo"}
     for patient in patients:
         (scan,) = service.get("/api/scans", params={"patient_id": patient["id"]}).json()["items"]
         assert scan["state"] in ("done", "refused")
-        assert (tmp_path / scan["file_name"]).exists()
+        assert (
+            service.get(f"/api/scans/{scan['id']}/file").content
+            == (tmp_path / scan["file_name"]).read_bytes()
+        )
