@@ -18,7 +18,10 @@ def document() -> str:
     from localstack.gateway import create_apps, merged_openapi
     from shared.settings import Settings
 
-    return json.dumps(merged_openapi(create_apps(Settings())), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    return (
+        json.dumps(merged_openapi(create_apps(Settings())), ensure_ascii=False, indent=1, sort_keys=True)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":
