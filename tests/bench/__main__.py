@@ -83,15 +83,15 @@ class Bench:
         yield Row("3", "zip (stored) → volume", "", stored_text, "", None)
         for name in COMPRESSED:
             one, two = self.step(f"{name}_1"), self.step(f"{name}_2")
-            busy = two.cpu / two.wall
-            ours_text = f"{two.wall:.2f} s, {busy:.2f} cores busy"
+            # the CPU time of pool processes is not ours to read; the gain in time is
+            gain = one.wall / two.wall
             yield Row(
                 "4",
-                f"{name} → volume",
-                f"one process {one.wall:.2f} s",
-                ours_text,
-                "≥ 1.7 cores",
-                busy >= 1.7,
+                f"{name} → volume, 2 processes",
+                f"1 process: {one.wall:.2f} s",
+                f"{two.wall:.2f} s: {gain:.2f} ×",
+                "≥ 1.7 ×, quiet machine",
+                gain >= 1.7,
             )
 
     def verdict(self) -> Iterator[Row]:
