@@ -109,20 +109,20 @@ def plant(volume: Volume, chest: Chest, radius: float, hu: float, rng: np.random
     places = np.argwhere(depth >= min(0.6 * radius, float(depth.max()) * 0.7))
     lps = chest.affine @ np.append(places[rng.integers(len(places))][::-1], 1.0)
     centre = volume.index_of(lps[:3])
-    out = volume.hu.astype(np.float32)
-    z, y, x = np.ogrid[tuple(slice(0, n) for n in volume.shape)]
-    dz, dy, dx = volume.spacing_mm
-    distance = np.sqrt(
-        ((z - centre[0]) * dz) ** 2 + ((y - centre[1]) * dy) ** 2 + ((x - centre[2]) * dx) ** 2
-    )
-    near = distance < 1.6 * radius + dz
-    rough = ndimage.gaussian_filter(
-        rng.standard_normal(volume.shape), [0.2 * radius / s for s in (dz, dy, dx)]
-    )
+    spacing = np.array(volume.spacing_mm)
+    reach = (1.6 * radius + spacing[0]) / spacing
+    low = np.maximum(np.floor(centre - reach), 0).astype(int)
+    high = np.minimum(np.ceil(centre + reach) + 1, volume.shape).astype(int)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    part = volume.hu[box].astype(np.float32)
+    axes = [(np.arange(a, b) - c) * s for a, b, c, s in zip(low, high, centre, spacing, strict=True)]
+    distance = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2)
+    rough = ndimage.gaussian_filter(rng.standard_normal(part.shape), 0.2 * radius / spacing)
     rim = radius * (1 + 0.25 * rough / max(float(rough.std()), 1e-6))
-    share = np.clip((rim - distance) / max(2.0, 0.2 * radius, dz / 2) + 0.5, 0, 1)[near]
-    out[near] = np.where(out[near] < hu, out[near] + (hu - out[near]) * share, out[near])
-    return Volume(np.rint(out).astype(np.int16), volume.affine)
+    share = np.clip((rim - distance) / max(2.0, 0.2 * radius, spacing[0] / 2) + 0.5, 0, 1)
+    out = volume.hu.copy()
+    out[box] = np.rint(np.where(part < hu, part + (hu - part) * share, part))
+    return Volume(out, volume.affine)
 
 
 def _spacing(chest: Chest) -> list[float]:

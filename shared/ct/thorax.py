@@ -17,10 +17,13 @@ from shared.ct.lungs import BONE_HU, LEFT, RIGHT, Grid, Mask
 
 #: mm: a dome is at least this broad in radius, and nowhere more sharply curved than the second;
 #: what rises above that is a lesion that lies on the diaphragm
-DOME_REACH_MM = 40.0
-DOME_CURVATURE_MM = 50.0
-#: mm: layer above the diaphragm that a thick slice mixes with it
-DOME_MARGIN_MM = 7.0
+DOME_REACH_MM = 32.0
+DOME_CURVATURE_MM = 36.0
+#: mm and slices: layer above the diaphragm that breathing and thick slices mix with it
+DOME_MARGIN_MM = 4.0
+DOME_MARGIN_SLICES = 1.25
+#: HU: near the diaphragm, what is brighter than clear lung is mixed with it
+HAZE_HU = -780
 #: mm: rim of lung around them in the plane, which breathing and thick slices blur
 RIM_MM = 8.0
 #: mm: depth of fluid or consolidation between the aerated lung and the back wall that is looked at
@@ -63,7 +66,7 @@ def find_thorax(grid: Grid, lungs: NDArray[np.uint8], middle: float) -> tuple[Ma
             hull |= _mirrored(other, middle) & (grid.hu > SOFT_HU[0]) & (grid.hu < SOFT_HU[1])
         else:
             below = _below_lung(grid, lung)
-            under |= _with_rim(grid, below & ~lung) & (below | lung)
+            under |= _with_rim(grid, below & (grid.hu > HAZE_HU)) & (below | lung)
             behind |= _dependent(grid, lung, middle)
             hull |= behind
         thorax |= hull
@@ -110,7 +113,7 @@ def _below_lung(grid: Grid, lung: Mask) -> Mask:
     # scipy's stubs know flat structures only
     rolled = ndimage.grey_opening(filled * dz, footprint=disk, structure=ball)  # type: ignore[arg-type]
     surface = np.minimum(rolled / dz, filled)
-    level = surface + max(DOME_MARGIN_MM, dz) / dz
+    level = surface + DOME_MARGIN_MM / dz + DOME_MARGIN_SLICES
     z = np.arange(lung.shape[0], dtype=np.float32)[:, None, None]
     under: Mask = np.logical_and(z < level, surface >= 0)
     return np.logical_and(under, _behind(lung))
