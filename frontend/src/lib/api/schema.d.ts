@@ -4,41 +4,6 @@
  */
 
 export interface paths {
-    "/api/jobs/{job_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** State, stage and progress of a job. */
-        get: operations["analyze_get_job_api_jobs__job_id__get"];
-        put?: never;
-        post?: never;
-        /** Cancel a job that waits or runs. */
-        delete: operations["analyze_cancel_job_api_jobs__job_id__delete"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/limits": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What formats, sizes and counts are accepted. */
-        get: operations["scans_limits_api_limits_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/patients": {
         parameters: {
             query?: never;
@@ -76,32 +41,15 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/reports.csv": {
+    "/api/limits": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** All reports, or those of one patient, as CSV. */
-        get: operations["report_csv_table_api_reports_csv_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/reports.xlsx": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The same as a workbook. */
-        get: operations["report_xlsx_table_api_reports_xlsx_get"];
+        /** What formats, sizes and counts are accepted. */
+        get: operations["scans_limits_api_limits_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -147,20 +95,17 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/scans/{scan_id}/analyze": {
+    "/api/scans/{scan_id}/file": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** The uploaded bytes, as they came. Takes Range and If-None-Match. */
+        get: operations["scans_download_api_scans__scan_id__file_get"];
         put?: never;
-        /**
-         * Analyse a scan: the picture of the decisive slice, or JSON when Accept asks for it first.
-         * @description <br/>``Prefer: respond-async`` answers 202 with the job at once. No result is a 422 problem.
-         */
-        post: operations["analyze_analyze_api_scans__scan_id__analyze_post"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -179,91 +124,6 @@ export interface paths {
         put: operations["scans_choose_api_scans__scan_id__choose_put"];
         /** The same for clients that cannot PUT. */
         post: operations["scans_choose_by_post_api_scans__scan_id__choose_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/scans/{scan_id}/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Server-sent events: ``scan`` with the scan's JSON at each change, ``end`` when it is final. */
-        get: operations["events_events_api_scans__scan_id__events_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/scans/{scan_id}/file": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The uploaded bytes, as they came. Takes Range and If-None-Match. */
-        get: operations["scans_download_api_scans__scan_id__file_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/scans/{scan_id}/heatmap.png": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The key picture, or any slice with its heat. A scan without a verdict has none: 422 with words. */
-        get: operations["report_heatmap_api_scans__scan_id__heatmap_png_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/scans/{scan_id}/report": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The report as JSON: rows and summary, then every field. 409 until the scan is analysed. */
-        get: operations["report_report_api_scans__scan_id__report_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/scans/{scan_id}/report.pdf": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The report as PDF. */
-        get: operations["report_pdf_api_scans__scan_id__report_pdf_get"];
-        put?: never;
-        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -296,6 +156,23 @@ export interface paths {
         };
         /** One block: slices of int16 HU, little-endian, z y x. 409 until it has been packed. */
         get: operations["volume_block_api_scans__scan_id__volume__int_block__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/scans/{scan_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Server-sent events: ``scan`` with the scan's JSON at each change, ``end`` when it is final. */
+        get: operations["events_events_api_scans__scan_id__events_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -339,6 +216,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/uploads/{upload_id}/parts/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Store one part (where the object store gives no URLs of its own). */
+        put: operations["uploads_put_part_api_uploads__upload_id__parts__int_number__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/uploads/{upload_id}/complete": {
         parameters: {
             query?: never;
@@ -356,7 +250,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/uploads/{upload_id}/parts/{number}": {
+    "/api/scans/{scan_id}/analyze": {
         parameters: {
             query?: never;
             header?: never;
@@ -364,10 +258,31 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Store one part (where the object store gives no URLs of its own). */
-        put: operations["uploads_put_part_api_uploads__upload_id__parts__int_number__put"];
-        post?: never;
+        put?: never;
+        /**
+         * Analyse a scan: the picture of the decisive slice, or JSON when Accept asks for it first.
+         * @description <br/>``Prefer: respond-async`` answers 202 with the job at once. No result is a 422 problem.
+         */
+        post: operations["analyze_analyze_api_scans__scan_id__analyze_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** State, stage and progress of a job. */
+        get: operations["analyze_get_job_api_jobs__job_id__get"];
+        put?: never;
+        post?: never;
+        /** Cancel a job that waits or runs. */
+        delete: operations["analyze_cancel_job_api_jobs__job_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -393,156 +308,151 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/scans/{scan_id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The report as JSON: rows and summary, then every field. 409 until the scan is analysed. */
+        get: operations["report_report_api_scans__scan_id__report_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/scans/{scan_id}/report.pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The report as PDF. */
+        get: operations["report_pdf_api_scans__scan_id__report_pdf_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/scans/{scan_id}/heatmap.png": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The key picture, or any slice with its heat. A scan without a verdict has none: 422 with words. */
+        get: operations["report_heatmap_api_scans__scan_id__heatmap_png_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/reports.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All reports, or those of one patient, as CSV. */
+        get: operations["report_csv_table_api_reports_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/reports.xlsx": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same as a workbook. */
+        get: operations["report_xlsx_table_api_reports_xlsx_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /**
-         * AnalysisOut
-         * @description The seed's fields; the report's fields stand beside them.
-         */
-        AnalysisOut: {
-            /**
-             * Explain Heatmap B64
-             * @description PNG of the decisive slice with its heat.
-             */
-            explain_heatmap_b64: string;
-            /**
-             * Explain Mask B64
-             * @description PNG of the same slice's size: 255 where there is evidence.
-             */
-            explain_mask_b64: string;
-            /** Files Processed */
-            files_processed: number;
-            /** Has Pathology Any */
-            has_pathology_any: boolean;
-            /** Ok */
-            ok: boolean;
-        } & {
-            [key: string]: unknown;
-        };
-        /**
-         * ChoiceIn
-         * @description Which of several studies the scan is about, or one scan for each.
-         */
-        ChoiceIn: {
-            /**
-             * Split
-             * @default false
-             */
-            split: boolean;
-            /**
-             * Study Uid
-             * @default
-             */
-            study_uid: string;
-        };
-        /**
-         * ErrorOut
-         * @description Why a job ended without a result.
-         */
-        ErrorOut: {
-            /** Code */
-            code: string;
-            /** Text */
-            text: string;
-        };
-        /**
-         * JobOut
-         * @description A job as clients see it.
-         */
-        JobOut: {
-            /** Attempts */
-            attempts: number;
-            /** Created At */
-            created_at: string;
-            error: components["schemas"]["ErrorOut"] | null;
-            /** Id */
-            id: string;
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "prepare" | "analyze";
-            /**
-             * Progress
-             * @description 0 to 1.
-             */
-            progress: number;
-            /** Scan Id */
-            scan_id: string;
-            /** Stage */
-            stage: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "queued" | "running" | "done" | "failed" | "cancelled";
-            /** Updated At */
-            updated_at: string;
-        };
-        /**
-         * LimitsOut
-         * @description What is accepted.
-         */
-        LimitsOut: {
-            /** Formats */
-            formats: string[];
-            /** Max Entries */
-            max_entries: number;
-            /** Max Unpacked Bytes */
-            max_unpacked_bytes: number;
-            /** Max Upload Bytes */
-            max_upload_bytes: number;
-            /** Upload Part Bytes */
-            upload_part_bytes: number;
-            /** Upload Ttl S */
-            upload_ttl_s: number;
-        };
         /** Page[PatientOut] */
         Page_PatientOut_: {
             /** Items */
             items: components["schemas"]["PatientOut"][];
+            /** Total */
+            total: number;
             /** Limit */
             limit: number;
             /** Offset */
             offset: number;
-            /** Total */
-            total: number;
-        };
-        /** Page[ScanOut] */
-        Page_ScanOut_: {
-            /** Items */
-            items: components["schemas"]["ScanOut"][];
-            /** Limit */
-            limit: number;
-            /** Offset */
-            offset: number;
-            /** Total */
-            total: number;
         };
         /**
-         * PartOut
-         * @description One part: where it goes, and whether it has come.
+         * PatientOut
+         * @description A patient as clients see it.
          */
-        PartOut: {
-            /** Number */
-            number: number;
-            /** Received */
-            received: boolean;
-            /** Size */
-            size: number;
+        PatientOut: {
+            /** Id */
+            id: string;
+            /** First Name */
+            first_name: string;
+            /** Last Name */
+            last_name: string;
+            /** Description */
+            description: string;
+            /** Birth Date */
+            birth_date: string | null;
+            /** Sex */
+            sex: ("M" | "F" | "O") | null;
+            /** External Id */
+            external_id: string | null;
+            /** Created At */
+            created_at: string;
+            /** Updated At */
+            updated_at: string;
             /**
-             * Url
-             * @description Takes a PUT of the part's bytes; absolute, or a path of this API.
+             * Scan Count
+             * @description Studies of this patient.
              */
-            url: string;
+            scan_count: number;
+            /**
+             * Last Verdict
+             * @description Verdict of the newest analysed study.
+             */
+            last_verdict: ("normal" | "pathology" | "no_result") | null;
         };
         /**
-         * PatientEdit
-         * @description What changes in a patient: only the fields that are sent.
+         * PatientIn
+         * @description A new patient.
          */
-        PatientEdit: {
+        PatientIn: {
+            /**
+             * Description
+             * @description Free text.
+             * @default null
+             */
+            description: string | null;
             /**
              * Birth Date
              * @description ISO 8601 date, YYYY-MM-DD.
@@ -550,11 +460,43 @@ export interface components {
              */
             birth_date: string | null;
             /**
+             * Sex
+             * @default null
+             */
+            sex: ("M" | "F" | "O") | null;
+            /**
+             * External Id
+             * @description The number in the clinic's own system.
+             * @default null
+             */
+            external_id: string | null;
+            /** First Name */
+            first_name: string;
+            /** Last Name */
+            last_name: string;
+        };
+        /**
+         * PatientEdit
+         * @description What changes in a patient: only the fields that are sent.
+         */
+        PatientEdit: {
+            /**
              * Description
              * @description Free text.
              * @default null
              */
             description: string | null;
+            /**
+             * Birth Date
+             * @description ISO 8601 date, YYYY-MM-DD.
+             * @default null
+             */
+            birth_date: string | null;
+            /**
+             * Sex
+             * @default null
+             */
+            sex: ("M" | "F" | "O") | null;
             /**
              * External Id
              * @description The number in the clinic's own system.
@@ -571,127 +513,120 @@ export interface components {
              * @default null
              */
             last_name: string | null;
-            /**
-             * Sex
-             * @default null
-             */
-            sex: ("M" | "F" | "O") | null;
-        };
-        /**
-         * PatientIn
-         * @description A new patient.
-         */
-        PatientIn: {
-            /**
-             * Birth Date
-             * @description ISO 8601 date, YYYY-MM-DD.
-             * @default null
-             */
-            birth_date: string | null;
-            /**
-             * Description
-             * @description Free text.
-             * @default null
-             */
-            description: string | null;
-            /**
-             * External Id
-             * @description The number in the clinic's own system.
-             * @default null
-             */
-            external_id: string | null;
-            /** First Name */
-            first_name: string;
-            /** Last Name */
-            last_name: string;
-            /**
-             * Sex
-             * @default null
-             */
-            sex: ("M" | "F" | "O") | null;
-        };
-        /**
-         * PatientOut
-         * @description A patient as clients see it.
-         */
-        PatientOut: {
-            /** Birth Date */
-            birth_date: string | null;
-            /** Created At */
-            created_at: string;
-            /** Description */
-            description: string;
-            /** External Id */
-            external_id: string | null;
-            /** First Name */
-            first_name: string;
-            /** Id */
-            id: string;
-            /** Last Name */
-            last_name: string;
-            /**
-             * Last Verdict
-             * @description Verdict of the newest analysed study.
-             */
-            last_verdict: ("normal" | "pathology" | "no_result") | null;
-            /**
-             * Scan Count
-             * @description Studies of this patient.
-             */
-            scan_count: number;
-            /** Sex */
-            sex: ("M" | "F" | "O") | null;
-            /** Updated At */
-            updated_at: string;
         };
         /**
          * ProblemOut
          * @description RFC 9457 problem details.
          */
         ProblemOut: {
-            /** Code */
-            code: string;
-            /** Detail */
-            detail: string;
-            /** Errors */
-            errors?: {
-                [key: string]: string;
-            };
-            /** Request Id */
-            request_id: string;
-            /** Status */
-            status: number;
-            /** Title */
-            title: string;
             /**
              * Type
              * @default about:blank
              */
             type: string;
+            /** Title */
+            title: string;
+            /** Status */
+            status: number;
+            /** Detail */
+            detail: string;
+            /** Code */
+            code: string;
+            /** Request Id */
+            request_id: string;
+            /** Errors */
+            errors?: {
+                [key: string]: string;
+            };
         };
         /**
-         * ReportOut
-         * @description The report's fields, flat.
+         * LimitsOut
+         * @description What is accepted.
          */
-        ReportOut: {
-            /** Passport */
-            passport: {
-                [key: string]: unknown;
-            };
+        LimitsOut: {
+            /** Formats */
+            formats: string[];
+            /** Max Upload Bytes */
+            max_upload_bytes: number;
+            /** Max Unpacked Bytes */
+            max_unpacked_bytes: number;
+            /** Max Entries */
+            max_entries: number;
+            /** Upload Part Bytes */
+            upload_part_bytes: number;
+            /** Upload Ttl S */
+            upload_ttl_s: number;
+        };
+        /** Page[ScanOut] */
+        Page_ScanOut_: {
+            /** Items */
+            items: components["schemas"]["ScanOut"][];
+            /** Total */
+            total: number;
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+        };
+        /**
+         * ScanOut
+         * @description A scan as lists show it.
+         */
+        ScanOut: {
+            /** Id */
+            id: string;
+            /** Patient Id */
+            patient_id: string | null;
+            /** Description */
+            description: string;
+            /** File Name */
+            file_name: string;
+            /** Created At */
+            created_at: string;
+            /** Updated At */
+            updated_at: string;
+            /**
+             * Size
+             * @description Bytes.
+             */
+            size: number;
+            /** Sha256 */
+            sha256: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "uploaded" | "preparing" | "needs_choice" | "ready" | "queued" | "analysing" | "done" | "refused" | "failed";
+            /** Stage */
+            stage: string;
+            /**
+             * Progress
+             * @description Of the present work, 0 to 1.
+             */
+            progress: number;
+            /** Study Uid */
+            study_uid: string;
+            /** Series Uid */
+            series_uid: string;
+            /** Verdict */
+            verdict: ("normal" | "pathology" | "no_result") | null;
             /** Probability Of Pathology */
             probability_of_pathology: number | null;
-            /** Processing Status */
-            processing_status: string;
-            /** Verdict */
-            verdict: string;
-        } & {
-            [key: string]: unknown;
-        };
-        /**
-         * ScanDetail
-         * @description A scan with its input passport.
-         */
-        ScanDetail: {
+            /**
+             * Reason Code
+             * @description Why there is no result.
+             */
+            reason_code: string | null;
+            /**
+             * Reason
+             * @description The same in words, with the way out.
+             */
+            reason: string | null;
+            /**
+             * Volume Ready
+             * @description The volume for the viewer is complete.
+             */
+            volume_ready: boolean;
             /** Analysis Id */
             analysis_id: string | null;
             /**
@@ -699,14 +634,101 @@ export interface components {
              * @description Studies to choose from, in the state needs_choice.
              */
             choices: components["schemas"]["StudyChoice"][];
-            /** Created At */
-            created_at: string;
+        };
+        /**
+         * StudyChoice
+         * @description One of several studies in an upload, for the doctor to pick.
+         */
+        StudyChoice: {
+            /** Study Uid */
+            study_uid: string;
+            /**
+             * Study Date
+             * @default
+             */
+            study_date: string;
+            /**
+             * N Series
+             * @default 0
+             */
+            n_series: number;
+            /**
+             * N Instances
+             * @default 0
+             */
+            n_instances: number;
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+        };
+        /**
+         * ScanDetail
+         * @description A scan with its input passport.
+         */
+        ScanDetail: {
+            /** Id */
+            id: string;
+            /** Patient Id */
+            patient_id: string | null;
             /** Description */
             description: string;
             /** File Name */
             file_name: string;
-            /** Id */
-            id: string;
+            /** Created At */
+            created_at: string;
+            /** Updated At */
+            updated_at: string;
+            /**
+             * Size
+             * @description Bytes.
+             */
+            size: number;
+            /** Sha256 */
+            sha256: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "uploaded" | "preparing" | "needs_choice" | "ready" | "queued" | "analysing" | "done" | "refused" | "failed";
+            /** Stage */
+            stage: string;
+            /**
+             * Progress
+             * @description Of the present work, 0 to 1.
+             */
+            progress: number;
+            /** Study Uid */
+            study_uid: string;
+            /** Series Uid */
+            series_uid: string;
+            /** Verdict */
+            verdict: ("normal" | "pathology" | "no_result") | null;
+            /** Probability Of Pathology */
+            probability_of_pathology: number | null;
+            /**
+             * Reason Code
+             * @description Why there is no result.
+             */
+            reason_code: string | null;
+            /**
+             * Reason
+             * @description The same in words, with the way out.
+             */
+            reason: string | null;
+            /**
+             * Volume Ready
+             * @description The volume for the viewer is complete.
+             */
+            volume_ready: boolean;
+            /** Analysis Id */
+            analysis_id: string | null;
+            /**
+             * Choices
+             * @description Studies to choose from, in the state needs_choice.
+             */
+            choices: components["schemas"]["StudyChoice"][];
             /**
              * Passport
              * @description What was seen in the upload, chosen, and why.
@@ -714,52 +736,6 @@ export interface components {
             passport: {
                 [key: string]: unknown;
             } | null;
-            /** Patient Id */
-            patient_id: string | null;
-            /** Probability Of Pathology */
-            probability_of_pathology: number | null;
-            /**
-             * Progress
-             * @description Of the present work, 0 to 1.
-             */
-            progress: number;
-            /**
-             * Reason
-             * @description The same in words, with the way out.
-             */
-            reason: string | null;
-            /**
-             * Reason Code
-             * @description Why there is no result.
-             */
-            reason_code: string | null;
-            /** Series Uid */
-            series_uid: string;
-            /** Sha256 */
-            sha256: string;
-            /**
-             * Size
-             * @description Bytes.
-             */
-            size: number;
-            /** Stage */
-            stage: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "uploaded" | "preparing" | "needs_choice" | "ready" | "queued" | "analysing" | "done" | "refused" | "failed";
-            /** Study Uid */
-            study_uid: string;
-            /** Updated At */
-            updated_at: string;
-            /** Verdict */
-            verdict: ("normal" | "pathology" | "no_result") | null;
-            /**
-             * Volume Ready
-             * @description The volume for the viewer is complete.
-             */
-            volume_ready: boolean;
         };
         /**
          * ScanEdit
@@ -773,73 +749,6 @@ export interface components {
             description: string;
         };
         /**
-         * ScanOut
-         * @description A scan as lists show it.
-         */
-        ScanOut: {
-            /** Analysis Id */
-            analysis_id: string | null;
-            /**
-             * Choices
-             * @description Studies to choose from, in the state needs_choice.
-             */
-            choices: components["schemas"]["StudyChoice"][];
-            /** Created At */
-            created_at: string;
-            /** Description */
-            description: string;
-            /** File Name */
-            file_name: string;
-            /** Id */
-            id: string;
-            /** Patient Id */
-            patient_id: string | null;
-            /** Probability Of Pathology */
-            probability_of_pathology: number | null;
-            /**
-             * Progress
-             * @description Of the present work, 0 to 1.
-             */
-            progress: number;
-            /**
-             * Reason
-             * @description The same in words, with the way out.
-             */
-            reason: string | null;
-            /**
-             * Reason Code
-             * @description Why there is no result.
-             */
-            reason_code: string | null;
-            /** Series Uid */
-            series_uid: string;
-            /** Sha256 */
-            sha256: string;
-            /**
-             * Size
-             * @description Bytes.
-             */
-            size: number;
-            /** Stage */
-            stage: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "uploaded" | "preparing" | "needs_choice" | "ready" | "queued" | "analysing" | "done" | "refused" | "failed";
-            /** Study Uid */
-            study_uid: string;
-            /** Updated At */
-            updated_at: string;
-            /** Verdict */
-            verdict: ("normal" | "pathology" | "no_result") | null;
-            /**
-             * Volume Ready
-             * @description The volume for the viewer is complete.
-             */
-            volume_ready: boolean;
-        };
-        /**
          * Split
          * @description The scans that a split made.
          */
@@ -848,75 +757,166 @@ export interface components {
             items: components["schemas"]["ScanOut"][];
         };
         /**
-         * StudyChoice
-         * @description One of several studies in an upload, for the doctor to pick.
+         * ChoiceIn
+         * @description Which of several studies the scan is about, or one scan for each.
          */
-        StudyChoice: {
+        ChoiceIn: {
             /**
-             * Description
+             * Study Uid
              * @default
              */
-            description: string;
-            /**
-             * N Instances
-             * @default 0
-             */
-            n_instances: number;
-            /**
-             * N Series
-             * @default 0
-             */
-            n_series: number;
-            /**
-             * Study Date
-             * @default
-             */
-            study_date: string;
-            /** Study Uid */
             study_uid: string;
-        };
-        /**
-         * UploadIn
-         * @description A two-step upload that begins.
-         */
-        UploadIn: {
             /**
-             * Description
-             * @default
+             * Split
+             * @default false
              */
-            description: string;
-            /**
-             * File Name
-             * @default study.zip
-             */
-            file_name: string;
-            /** Patient Id */
-            patient_id: string;
-            /**
-             * Size
-             * @description Bytes of the whole file.
-             */
-            size: number;
+            split: boolean;
         };
         /**
          * UploadOut
          * @description A two-step upload as clients see it.
          */
         UploadOut: {
-            /** Expires At */
-            expires_at: string;
-            /** File Name */
-            file_name: string;
             /** Id */
             id: string;
-            /** Part Size */
-            part_size: number;
-            /** Parts */
-            parts: components["schemas"]["PartOut"][];
-            /** Scan Id */
-            scan_id: string | null;
+            /** File Name */
+            file_name: string;
             /** Size */
             size: number;
+            /** Part Size */
+            part_size: number;
+            /** Expires At */
+            expires_at: string;
+            /** Scan Id */
+            scan_id: string | null;
+            /** Parts */
+            parts: components["schemas"]["PartOut"][];
+        };
+        /**
+         * PartOut
+         * @description One part: where it goes, and whether it has come.
+         */
+        PartOut: {
+            /** Number */
+            number: number;
+            /**
+             * Url
+             * @description Takes a PUT of the part's bytes; absolute, or a path of this API.
+             */
+            url: string;
+            /** Size */
+            size: number;
+            /** Received */
+            received: boolean;
+        };
+        /**
+         * UploadIn
+         * @description A two-step upload that begins.
+         */
+        UploadIn: {
+            /** Patient Id */
+            patient_id: string;
+            /**
+             * File Name
+             * @default study.zip
+             */
+            file_name: string;
+            /**
+             * Size
+             * @description Bytes of the whole file.
+             */
+            size: number;
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+        };
+        /**
+         * JobOut
+         * @description A job as clients see it.
+         */
+        JobOut: {
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "prepare" | "analyze";
+            /** Scan Id */
+            scan_id: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "done" | "failed" | "cancelled";
+            /** Stage */
+            stage: string;
+            /**
+             * Progress
+             * @description 0 to 1.
+             */
+            progress: number;
+            /** Attempts */
+            attempts: number;
+            error: components["schemas"]["ErrorOut"] | null;
+            /** Created At */
+            created_at: string;
+            /** Updated At */
+            updated_at: string;
+        };
+        /**
+         * ErrorOut
+         * @description Why a job ended without a result.
+         */
+        ErrorOut: {
+            /** Code */
+            code: string;
+            /** Text */
+            text: string;
+        };
+        /**
+         * AnalysisOut
+         * @description The seed's fields; the report's fields stand beside them.
+         */
+        AnalysisOut: {
+            /** Ok */
+            ok: boolean;
+            /** Files Processed */
+            files_processed: number;
+            /** Has Pathology Any */
+            has_pathology_any: boolean;
+            /**
+             * Explain Heatmap B64
+             * @description PNG of the decisive slice with its heat.
+             */
+            explain_heatmap_b64: string;
+            /**
+             * Explain Mask B64
+             * @description PNG of the same slice's size: 255 where there is evidence.
+             */
+            explain_mask_b64: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ReportOut
+         * @description The report's fields, flat.
+         */
+        ReportOut: {
+            /** Verdict */
+            verdict: string;
+            /** Probability Of Pathology */
+            probability_of_pathology: number | null;
+            /** Processing Status */
+            processing_status: string;
+            /** Passport */
+            passport: {
+                [key: string]: unknown;
+            };
+        } & {
+            [key: string]: unknown;
         };
     };
     responses: never;
@@ -927,98 +927,6 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    analyze_get_job_api_jobs__job_id__get: {
-        parameters: {
-            query?: {
-                /** @description ru or en; Accept-Language decides without it. */
-                lang?: string;
-            };
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
-    analyze_cancel_job_api_jobs__job_id__delete: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description No Content */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
-    scans_limits_api_limits_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["LimitsOut"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
     patients_list_patients_get: {
         parameters: {
             query?: {
@@ -1185,14 +1093,9 @@ export interface operations {
             };
         };
     };
-    report_csv_table_api_reports_csv_get: {
+    scans_limits_api_limits_get: {
         parameters: {
-            query?: {
-                /** @description ru or en; Accept-Language decides without it. */
-                lang?: string;
-                /** @description Only studies of this patient. */
-                patient_id?: string;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -1205,41 +1108,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/csv": string;
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
-    report_xlsx_table_api_reports_xlsx_get: {
-        parameters: {
-            query?: {
-                /** @description ru or en; Accept-Language decides without it. */
-                lang?: string;
-                /** @description Only studies of this patient. */
-                patient_id?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": string;
+                    "application/json": components["schemas"]["LimitsOut"];
                 };
             };
             /** @description Unprocessable Entity */
@@ -1306,6 +1175,11 @@ export interface operations {
             content: {
                 "multipart/form-data": {
                     /**
+                     * Patient Id
+                     * @description Whose study.
+                     */
+                    patient_id: string;
+                    /**
                      * Description
                      * @default
                      */
@@ -1316,11 +1190,6 @@ export interface operations {
                      * @default []
                      */
                     file?: string[];
-                    /**
-                     * Patient Id
-                     * @description Whose study.
-                     */
-                    patient_id: string;
                 };
             };
         };
@@ -1443,14 +1312,9 @@ export interface operations {
             };
         };
     };
-    analyze_analyze_api_scans__scan_id__analyze_post: {
+    scans_download_api_scans__scan_id__file_get: {
         parameters: {
-            query?: {
-                /** @description ru or en; Accept-Language decides without it. */
-                lang?: string;
-                /** @description Analyse again even if this model has answered already. */
-                force?: boolean;
-            };
+            query?: never;
             header?: never;
             path: {
                 scan_id: string;
@@ -1465,17 +1329,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AnalysisOut"];
-                    "image/png": string;
-                };
-            };
-            /** @description Accepted */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
+                    "application/octet-stream": string;
                 };
             };
             /** @description Unprocessable Entity */
@@ -1577,172 +1431,6 @@ export interface operations {
             };
         };
     };
-    events_events_api_scans__scan_id__events_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                scan_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": string;
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
-    scans_download_api_scans__scan_id__file_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                scan_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/octet-stream": string;
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
-    report_heatmap_api_scans__scan_id__heatmap_png_get: {
-        parameters: {
-            query?: {
-                /** @description ru or en; Accept-Language decides without it. */
-                lang?: string;
-                /** @description From the feet; the decisive one without. */
-                slice?: number | null;
-            };
-            header?: never;
-            path: {
-                scan_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "image/png": string;
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
-    report_report_api_scans__scan_id__report_get: {
-        parameters: {
-            query?: {
-                /** @description ru or en; Accept-Language decides without it. */
-                lang?: string;
-            };
-            header?: never;
-            path: {
-                scan_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": Record<string, never>;
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
-    report_pdf_api_scans__scan_id__report_pdf_get: {
-        parameters: {
-            query?: {
-                /** @description ru or en; Accept-Language decides without it. */
-                lang?: string;
-            };
-            header?: never;
-            path: {
-                scan_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/pdf": string;
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
     volume_geometry_api_scans__scan_id__volume_get: {
         parameters: {
             query?: never;
@@ -1793,6 +1481,37 @@ export interface operations {
                 };
                 content: {
                     "application/octet-stream": string;
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    events_events_api_scans__scan_id__events_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                scan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
                 };
             };
             /** @description Unprocessable Entity */
@@ -1899,37 +1618,6 @@ export interface operations {
             };
         };
     };
-    uploads_complete_api_uploads__upload_id__complete_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                upload_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Created */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ScanDetail"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemOut"][];
-                };
-            };
-        };
-    };
     uploads_put_part_api_uploads__upload_id__parts__int_number__put: {
         parameters: {
             query?: never;
@@ -1964,6 +1652,146 @@ export interface operations {
             };
         };
     };
+    uploads_complete_api_uploads__upload_id__complete_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScanDetail"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    analyze_analyze_api_scans__scan_id__analyze_post: {
+        parameters: {
+            query?: {
+                /** @description ru or en; Accept-Language decides without it. */
+                lang?: string;
+                /** @description Analyse again even if this model has answered already. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                scan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
+                    "application/json": components["schemas"]["AnalysisOut"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    analyze_get_job_api_jobs__job_id__get: {
+        parameters: {
+            query?: {
+                /** @description ru or en; Accept-Language decides without it. */
+                lang?: string;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    analyze_cancel_job_api_jobs__job_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
     predict_predict_inference_predict_post: {
         parameters: {
             query?: {
@@ -1976,16 +1804,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                "multipart/form-data": {
+                    /** Format: binary */
+                    file?: string;
+                };
                 "application/json": {
                     /**
                      * Blob Key
                      * @description Key of an object below incoming/.
                      */
                     blob_key: string;
-                };
-                "multipart/form-data": {
-                    /** Format: binary */
-                    file?: string;
                 };
             };
         };
@@ -1997,6 +1825,178 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReportOut"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    report_report_api_scans__scan_id__report_get: {
+        parameters: {
+            query?: {
+                /** @description ru or en; Accept-Language decides without it. */
+                lang?: string;
+            };
+            header?: never;
+            path: {
+                scan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    report_pdf_api_scans__scan_id__report_pdf_get: {
+        parameters: {
+            query?: {
+                /** @description ru or en; Accept-Language decides without it. */
+                lang?: string;
+            };
+            header?: never;
+            path: {
+                scan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/pdf": string;
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    report_heatmap_api_scans__scan_id__heatmap_png_get: {
+        parameters: {
+            query?: {
+                /** @description ru or en; Accept-Language decides without it. */
+                lang?: string;
+                /** @description From the feet; the decisive one without. */
+                slice?: number | null;
+            };
+            header?: never;
+            path: {
+                scan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    report_csv_table_api_reports_csv_get: {
+        parameters: {
+            query?: {
+                /** @description ru or en; Accept-Language decides without it. */
+                lang?: string;
+                /** @description Only studies of this patient. */
+                patient_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+        };
+    };
+    report_xlsx_table_api_reports_xlsx_get: {
+        parameters: {
+            query?: {
+                /** @description ru or en; Accept-Language decides without it. */
+                lang?: string;
+                /** @description Only studies of this patient. */
+                patient_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": string;
                 };
             };
             /** @description Unprocessable Entity */
