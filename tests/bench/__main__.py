@@ -233,6 +233,7 @@ def main() -> None:
                 print(
                     f"{row.number:>3}  {row.step:38} {row.compared:66} {row.ours:44} {row.goal}", flush=True
                 )
+    where += f", after it {os.getloadavg()[0]:.1f}"
     text = render(rows, options.slices, options.times, where)
     if options.write:
         (ROOT / "docs" / "benchmarks.md").write_text(text, encoding="utf-8")
