@@ -26,6 +26,8 @@ Progress = Callable[[str, float], None]
 #: what the model was tried on; beyond it a warning stands beside the verdict
 MAX_PIXEL_MM = 2.6
 MAX_STEP_MM = 8.5
+#: above this step a lesion of 10 mm can lie between two slices: never normal
+MAX_NORMAL_STEP_MM = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,15 @@ def analyse(
     passport : Passport, optional
         What the reader saw; its coverage is used where the volume's own says less.
     allow_partial : bool
-        Give a verdict of normal even where only a part of the chest is covered.
+        Give a verdict of normal even where a part of the chest is not covered or was not read.
     progress : callable, optional
         Called with a stage (``lungs``, ``model``, ``findings``) and its progress 0..1.
 
     Returns
     -------
     Analysis
-        ``no_result`` with a refusal where a partial chest shows nothing.
+        ``no_result`` with a refusal where nothing is seen and a part of the chest was not: partial
+        chest, slices too far apart, missing or unreadable.
 
     Raises
     ------
@@ -108,7 +111,8 @@ def analyse(
     score = score_of(density, seen.plan.cell_ml)
     probability = probability_of(score, study)
     partial = _missing(chest, passport)
-    verdict, refusal = _judge(probability, partial, model.config, allow_partial)
+    unseen = None if allow_partial else _unseen(volume, partial, passport)
+    verdict, refusal = _judge(probability, unseen, model.config)
     evidence = make_evidence(density, seen.plan, volume.shape[0])
     analysis = Analysis(
         verdict=verdict,
@@ -127,15 +131,28 @@ def analyse(
     return analysis
 
 
-def _judge(
-    probability: float, partial: str, config: ModelConfig, allow_partial: bool
-) -> tuple[Verdict, Notice | None]:
-    """Pathology is pathology wherever it is seen; normal needs the whole chest."""
+def _judge(probability: float, unseen: Notice | None, config: ModelConfig) -> tuple[Verdict, Notice | None]:
+    """Pathology is pathology wherever it is seen; normal needs the whole chest, seen."""
     if is_pathology(probability, config):
         return "pathology", None
-    if partial and not allow_partial:
-        return "no_result", Notice(code="partial_chest", params={"what": partial})
-    return "normal", None
+    return ("no_result", unseen) if unseen else ("normal", None)
+
+
+def _unseen(volume: Volume, partial: str, passport: Passport | None) -> Notice | None:
+    """Why nobody may say normal: a part of the chest that was not in the data, or not seen in them."""
+    if partial:
+        return Notice(code="partial_chest", params={"what": partial})
+    step = volume.spacing_mm[0]
+    if step > MAX_NORMAL_STEP_MM:
+        return Notice(
+            code="too_thick_slices", params={"mm": round(step, 1), "max_mm": round(MAX_NORMAL_STEP_MM)}
+        )
+    for warning in passport.warnings if passport else []:
+        if warning.code == "slices_missing":
+            return Notice(code="uneven_slices", params=warning.params)
+        if warning.code == "slices_unreadable":
+            return Notice(code="unreadable_pixels", params={"what": f"n = {warning.params['n']}"})
+    return None
 
 
 def _missing(chest: Chest, passport: Passport | None) -> str:

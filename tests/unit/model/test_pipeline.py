@@ -10,7 +10,7 @@ import pytest
 from batch.phantoms import Lesion
 from shared.ct.passport import Coverage, Passport
 from shared.ct.volume import Volume
-from shared.errors import Refusal
+from shared.errors import Notice, Refusal
 from shared.model.analysis import Analysis
 from shared.model.calibration import probability_of
 from shared.model.pipeline import analyse
@@ -111,6 +111,29 @@ def test_what_the_reader_saw_missing_counts_too() -> None:
     )
     analysis = analyse(cached_chest(), tiny_model(), passport=Passport(coverage=seen))
     assert analysis.verdict == "no_result"
+
+
+@pytest.mark.parametrize(
+    ("warning", "reason"),
+    [
+        (Notice(code="slices_missing", params={"what": "20 mm"}), "uneven_slices"),
+        (Notice(code="slices_unreadable", params={"n": 3}), "unreadable_pixels"),
+    ],
+)
+def test_slices_that_nobody_saw_are_never_normal(warning: Notice, reason: str) -> None:
+    passport = Passport(warnings=[warning])
+    clear = analyse(cached_chest(), tiny_model(), passport=passport)
+    assert clear.verdict == "no_result"
+    assert clear.refusal is not None and clear.refusal.code == reason
+    assert analyse(cached_chest(), tiny_model(), passport=passport, allow_partial=True).verdict == "normal"
+    assert analyse(cached_chest(lesions=(HAZE,)), tiny_model(), passport=passport).verdict == "pathology"
+
+
+def test_slices_too_far_apart_are_never_normal() -> None:
+    far = cached_chest(shape=(30, 96, 96), spacing_mm=(10.5, 4.0, 4.0))
+    analysis = analyse(far, tiny_model())
+    assert analysis.verdict == "no_result"
+    assert analysis.refusal is not None and analysis.refusal.code == "too_thick_slices"
 
 
 def test_a_probability_near_the_threshold_carries_a_warning(sick: Analysis) -> None:
