@@ -108,9 +108,16 @@ class Scan(Document):
     analysis_id: str | None = None
     verdict: Verdict | None = None
     probability_of_pathology: float | None = None
-    reason_code: str | None = None
+    #: why there is no result
+    reason: Notice | None = None
     temporary: bool = False
     deleting: bool = False
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def reason_code(self) -> str | None:
+        """The code of `reason` alone, as lists show it."""
+        return self.reason.code if self.reason else None
 
 
 class AnalysisDoc(Document):

@@ -230,7 +230,7 @@ class Jobs:
                 return False
             scan.state = rest
             scan.stage, scan.progress = "", 0.0
-            scan.reason_code = job.error.code if job.error else scan.reason_code
+            scan.reason = job.error or scan.reason
             try:
                 self._documents.replace(scan)
             except VersionConflict:

@@ -21,7 +21,8 @@ def record_prepared(stores: Stores, scan_id: str, outcome: Prepared) -> bool:
             scan.passport = outcome.passport
             scan.study_uid, scan.series_uid = outcome.passport.study_uid, outcome.passport.series_uid
         if scan.state in _UNREAD:
-            scan.state, scan.stage, scan.progress, scan.reason_code = "ready", "", 1.0, None
+            scan.state, scan.stage, scan.progress, scan.reason = "ready", "", 1.0, None
+            scan.verdict = None
         return True
 
     return _kept(change(stores.documents, Scan, scan_id, edit))
@@ -34,9 +35,10 @@ def record_unread(stores: Stores, scan_id: str, outcome: Refused) -> bool:
         if scan.deleting or (scan.state not in _UNREAD and not outcome.choices):
             return False
         scan.state = "needs_choice" if outcome.choices else "refused"
+        scan.verdict = None if outcome.choices else "no_result"
         scan.stage, scan.progress = "", 1.0
         scan.choices = outcome.choices
-        scan.reason_code = outcome.notice.code
+        scan.reason = outcome.notice
         scan.passport = outcome.passport
         scan.study_uid, scan.series_uid = outcome.passport.study_uid, outcome.passport.series_uid
         return True
@@ -81,7 +83,7 @@ def record_analysis(
         scan.analysis_id = analysis_id
         scan.verdict = outcome.verdict
         scan.probability_of_pathology = analysis.probability
-        scan.reason_code = outcome.reason.code if outcome.reason else None
+        scan.reason = outcome.reason
         scan.passport = passport
         scan.study_uid, scan.series_uid = passport.study_uid, passport.series_uid
         return True

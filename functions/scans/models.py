@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from shared.documents import Moment, Scan, ScanState, StudyChoice, Upload
-from shared.errors import REASONS, Lang, Notice
+from shared.errors import Lang
 from shared.model.analysis import Verdict
 from shared.web.language import request_lang
 from shared.web.paging import PageQuery
@@ -133,16 +133,7 @@ class ScanDetail(ScanOut):
 
 def _public(scan: Scan, lang: Lang) -> dict[str, Any]:
     known = scan.model_dump(include=set(ScanOut.model_fields))
-    return {**known, "reason": _reason(scan, lang)}
-
-
-def _reason(scan: Scan, lang: Lang) -> str | None:
-    if scan.reason_code is None or scan.reason_code not in REASONS:
-        return None
-    refusal = scan.passport.refusal if scan.passport else None
-    if refusal is not None and refusal.code == scan.reason_code:
-        return refusal.words(lang)
-    return Notice(code=scan.reason_code).words(lang)
+    return {**known, "reason": scan.reason.words(lang) if scan.reason else None}
 
 
 class Split(BaseModel):

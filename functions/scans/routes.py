@@ -206,7 +206,7 @@ def _pick(scan_id: str, study_uid: str) -> Scan:
         scan.chosen_study_uid = study_uid
         scan.choices = []
         scan.state = "uploaded"
-        scan.reason_code = None
+        scan.reason = None
         return True
 
     context = ctx()

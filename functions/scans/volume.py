@@ -10,7 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from functions.scans.models import BlockPath, ScanPath
 from shared import keys
 from shared.documents import Scan
-from shared.errors import Notice, Problem
+from shared.errors import Problem
 from shared.lifecycle import live_scan
 from shared.stores.protocols import BlobMissing
 from shared.web.app import ctx
@@ -72,7 +72,6 @@ def _why_missing(scan: Scan, *, past_the_end: bool = False) -> Problem:
         return Problem("not_found")
     if scan.state == "needs_choice":
         return Problem("several_studies", n=len(scan.choices))
-    if scan.reason_code and not scan.volume_ready:
-        refusal = scan.passport.refusal if scan.passport else None
-        return Problem.of(refusal or Notice(code=scan.reason_code))
+    if scan.reason and not scan.volume_ready:
+        return Problem.of(scan.reason)
     return Problem("not_prepared")

@@ -48,7 +48,9 @@ def test_a_study_that_cannot_be_judged_says_why_everywhere(
 ) -> None:
     scan = service.upload(service.new_patient(), refused[code])["id"]
     shown = service.wait_for_state(scan, "refused")
-    assert (shown["reason_code"], shown["verdict"]) == (code, None)
+    assert (shown["reason_code"], shown["verdict"]) == (code, "no_result")
+    found = service.get("/api/scans?verdict=no_result&limit=200").json()["items"]
+    assert scan in [one["id"] for one in found], "the worklist's filter finds it before any analysis"
     assert shown["reason"]
     problem(service.get(f"/api/scans/{scan}/volume"), 422, code)
 
