@@ -125,7 +125,7 @@ def test_picture_shows_the_lesion_of_the_patients_left_on_the_right_and_in_its_p
     with Image.open(picture) as image:
         view = np.asarray(image.crop((_MARGIN, _TOP, _MARGIN + _VIEW, _TOP + _VIEW)), dtype=np.int16)
     red, green, blue = view[..., 0], view[..., 1], view[..., 2]
-    hot = (red - np.minimum(green, blue) > 60) & (red > blue)
+    hot = (red - blue > 50) & (green - blue > 40)  # yellow: the upper part of the fixed scale
     rows, columns = np.nonzero(hot)
     per_mm = _VIEW / (96 * 4)
     across = (columns.mean() + 0.5 - _VIEW / 2) / per_mm
